@@ -1,0 +1,1 @@
+"""The log: what was intended, what happened, in order, for ever."""
