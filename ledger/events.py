@@ -1,0 +1,232 @@
+"""What can happen to a transaction.
+
+An event is a noun and a past participle. Its stored type is a short literal (``step.started``) and an integer schema
+version, never a Python path, so that code can move without the log noticing. An *intent* is written before the effect
+that it names; an *outcome* after it. Steps are numbered from 1, as people read them; durations are nanoseconds.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from ledger.facts import Fact
+from ledger.names import Target
+
+JsonObject = dict[str, JsonValue]
+
+
+class EventBase(BaseModel):
+    """A frozen value with a stored type and a schema version."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    schema_version: ClassVar[int] = 1
+
+
+class Approval(BaseModel):
+    """Who allowed a change, apart from the one who made it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    by: str
+    at: str
+    meaning: str
+
+
+class TransactionBegun(EventBase):
+    """The whole plan, with every decision taken: recovery works from this and never plans again.
+
+    ``before`` and ``after`` are the settled state of the target at the two ends; ``plan`` is the plan as the write side
+    encodes it, opaque here; ``steps`` names the kinds of its steps in order.
+    """
+
+    type: Literal["transaction.begun"] = "transaction.begun"
+    kind: str
+    target: Target
+    steps: tuple[str, ...]
+    before: JsonObject | None
+    after: JsonObject | None
+    plan: JsonObject
+    reason: str | None = None
+    ticket: str | None = None
+    approval: Approval | None = None
+
+
+class TransactionCommitted(EventBase):
+    """The host is exactly as planned. ``downtime_ns`` is None where nothing was stopped or no clock spans it."""
+
+    type: Literal["transaction.committed"] = "transaction.committed"
+    duration_ns: int | None
+    downtime_ns: int | None
+
+
+class TransactionRolledBack(EventBase):
+    """The host is exactly as before."""
+
+    type: Literal["transaction.rolled-back"] = "transaction.rolled-back"
+    cause: str
+    duration_ns: int | None
+    downtime_ns: int | None
+
+
+class TransactionStuck(EventBase):
+    """Neither end can be reached without a person."""
+
+    type: Literal["transaction.stuck"] = "transaction.stuck"
+    cause: str
+
+
+class TransactionRejected(EventBase):
+    """The transaction ended before its first step touched anything."""
+
+    type: Literal["transaction.rejected"] = "transaction.rejected"
+    cause: str
+
+
+class StepStarted(EventBase):
+    """Intent: from here on, the step may have run."""
+
+    type: Literal["step.started"] = "step.started"
+    step: int
+    kind: str
+    attempt: int
+
+
+class StepSucceeded(EventBase):
+    """The step is done; ``observed`` when recovery found it done rather than saw it run."""
+
+    type: Literal["step.succeeded"] = "step.succeeded"
+    step: int
+    kind: str
+    attempt: int
+    fact: Fact
+    duration_ns: int | None
+    observed: bool = False
+
+
+class StepFailed(EventBase):
+    """The step did not get through; what it left is for its undo to find out."""
+
+    type: Literal["step.failed"] = "step.failed"
+    step: int
+    kind: str
+    attempt: int
+    error: str
+    duration_ns: int | None
+
+
+class StepSkipped(EventBase):
+    """The step had nothing to do."""
+
+    type: Literal["step.skipped"] = "step.skipped"
+    step: int
+    kind: str
+    reason: str
+
+
+class UnwindStarted(EventBase):
+    """The transaction turns back: the steps so far are undone, last first."""
+
+    type: Literal["unwind.started"] = "unwind.started"
+    cause: str
+
+
+class StepUndoStarted(EventBase):
+    """Intent: from here on, the undo of the step may have run."""
+
+    type: Literal["step.undo-started"] = "step.undo-started"
+    step: int
+    kind: str
+    attempt: int
+
+
+class StepUndone(EventBase):
+    """Nothing of the step is left; ``observed`` when there was nothing to undo."""
+
+    type: Literal["step.undone"] = "step.undone"
+    step: int
+    kind: str
+    duration_ns: int | None
+    observed: bool = False
+
+
+class StepUndoFailed(EventBase):
+    """The undo did not get through."""
+
+    type: Literal["step.undo-failed"] = "step.undo-failed"
+    step: int
+    kind: str
+    error: str
+    duration_ns: int | None
+
+
+class RebootRequested(EventBase):
+    """Intent: the host is about to boot ``target``; ``boot_id`` is the boot that asked."""
+
+    type: Literal["reboot.requested"] = "reboot.requested"
+    boot_id: str
+    target: str
+
+
+class RebootObserved(EventBase):
+    """The host is up again: ``booted`` is what it runs now."""
+
+    type: Literal["reboot.observed"] = "reboot.observed"
+    boot_id: str
+    booted: str
+
+
+class RecoveryDecided(EventBase):
+    """What recovery is about to do with an open transaction, and why."""
+
+    type: Literal["recovery.decided"] = "recovery.decided"
+    step: int | None
+    presence: str | None
+    action: str
+    reason: str
+
+
+class OperatorDecided(EventBase):
+    """A person's word on a stuck transaction: the only way out of it."""
+
+    type: Literal["operator.decided"] = "operator.decided"
+    choice: Literal["continue", "unwind", "accept-planned", "accept-before"]
+    by: str
+    why: str
+
+
+class LedgerCreated(EventBase):
+    """The first record of every ledger."""
+
+    type: Literal["ledger.created"] = "ledger.created"
+
+
+class RecoveryStarted(EventBase):
+    """A recovery run looks at the transactions that are open."""
+
+    type: Literal["recovery.started"] = "recovery.started"
+    boot_id: str
+    open: tuple[str, ...]
+
+
+TransactionEvent = (
+    TransactionBegun
+    | TransactionCommitted
+    | TransactionRolledBack
+    | TransactionStuck
+    | TransactionRejected
+    | StepStarted
+    | StepSucceeded
+    | StepFailed
+    | StepSkipped
+    | UnwindStarted
+    | StepUndoStarted
+    | StepUndone
+    | StepUndoFailed
+    | RebootRequested
+    | RebootObserved
+    | RecoveryDecided
+    | OperatorDecided
+)
+#: Events of the ledger as a whole; they belong to no transaction.
+LedgerEvent = LedgerCreated | RecoveryStarted
+
+Event = Annotated[TransactionEvent | LedgerEvent, Field(discriminator="type")]

@@ -1,0 +1,277 @@
+"""The life of a transaction as one pure function: ``(status, event) -> status``.
+
+The writer asks it before every append (an event that does not fit is refused), recovery folds a stream with it to learn
+where a transaction stands, and the projections feed on the same fold. There is no second opinion.
+
+::
+
+    begun ──> forward ──────────────> committed
+                 │  └──> rejected          (no step has started)
+                 └─────> unwinding ──> rolled back
+                 any ──> stuck ──(a person)──> forward | unwinding | committed | rolled back
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import assert_never
+
+from ledger.errors import IllegalEvent
+from ledger.events import (
+    JsonObject,
+    OperatorDecided,
+    RebootObserved,
+    RebootRequested,
+    RecoveryDecided,
+    StepFailed,
+    StepSkipped,
+    StepStarted,
+    StepSucceeded,
+    StepUndoFailed,
+    StepUndone,
+    StepUndoStarted,
+    TransactionBegun,
+    TransactionCommitted,
+    TransactionEvent,
+    TransactionRejected,
+    TransactionRolledBack,
+    TransactionStuck,
+    UnwindStarted,
+)
+
+
+class State(StrEnum):
+    """Where a transaction stands."""
+
+    FORWARD = "forward"
+    UNWINDING = "unwinding"
+    STUCK = "stuck"
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled-back"
+    REJECTED = "rejected"
+
+
+class StepState(StrEnum):
+    """Where a step stands."""
+
+    PENDING = "pending"
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    UNDO_STARTED = "undo-started"
+    UNDONE = "undone"
+    UNDO_FAILED = "undo-failed"
+
+
+#: The three ends, and the refusal; nothing may follow.
+ENDS = frozenset({State.COMMITTED, State.ROLLED_BACK, State.REJECTED})
+_DONE = frozenset({StepState.SUCCEEDED, StepState.SKIPPED})
+_CLEAR = frozenset({StepState.PENDING, StepState.UNDONE, StepState.SKIPPED})
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionStatus:
+    """A transaction, folded from its events. ``steps`` and the attempts are indexed from 0, events count from 1."""
+
+    kind: str
+    target: str
+    plan: JsonObject
+    before: JsonObject | None
+    after: JsonObject | None
+    kinds: tuple[str, ...]
+    state: State
+    steps: tuple[StepState, ...]
+    attempts: tuple[int, ...]
+    undo_attempts: tuple[int, ...]
+    unwound: bool = False
+    cause: str | None = None
+    accepted: str | None = None
+    reboot_from: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the transaction still holds its target."""
+        return self.state not in ENDS
+
+    @property
+    def settled(self) -> JsonObject | None:
+        """The state of the target once the transaction has ended."""
+        return self.after if self.state is State.COMMITTED else self.before
+
+    @property
+    def in_flight(self) -> int | None:
+        """The number of the step whose effect is uncertain or only half there, or None."""
+        uncertain = (StepState.STARTED, StepState.FAILED, StepState.UNDO_STARTED, StepState.UNDO_FAILED)
+        return next((n for n, step in enumerate(self.steps, 1) if step in uncertain), None)
+
+    @property
+    def next_forward(self) -> int | None:
+        """The number of the next step to run, or None when all are done."""
+        return next((n for n, step in enumerate(self.steps, 1) if step not in _DONE), None)
+
+    @property
+    def next_undo(self) -> int | None:
+        """The number of the next step to undo, last first, or None when nothing is left."""
+        left = [n for n, step in enumerate(self.steps, 1) if step not in _CLEAR]
+        return left[-1] if left else None
+
+
+def apply(status: TransactionStatus | None, event: TransactionEvent) -> TransactionStatus:
+    """The status after ``event``.
+
+    Raises IllegalEvent if the event cannot follow.
+    """
+    if status is None:
+        if not isinstance(event, TransactionBegun):
+            raise IllegalEvent(f"cannot record {event.type}: its transaction has not begun")
+        return _begin(event)
+    if isinstance(event, TransactionBegun):
+        raise IllegalEvent("cannot record transaction.begun: the transaction has already begun")
+    if not status.is_open:
+        raise IllegalEvent(f"cannot record {event.type}: the transaction is {status.state}")
+    if status.state is State.STUCK and not isinstance(event, OperatorDecided | RecoveryDecided):
+        raise IllegalEvent(f"cannot record {event.type}: the transaction is stuck until an operator decides")
+    return _advance(status, event)
+
+
+def _begin(event: TransactionBegun) -> TransactionStatus:
+    count = len(event.steps)
+    return TransactionStatus(
+        kind=event.kind,
+        target=event.target,
+        plan=event.plan,
+        before=event.before,
+        after=event.after,
+        kinds=event.steps,
+        state=State.FORWARD,
+        steps=(StepState.PENDING,) * count,
+        attempts=(0,) * count,
+        undo_attempts=(0,) * count,
+    )
+
+
+def _advance(status: TransactionStatus, event: TransactionEvent) -> TransactionStatus:
+    match event:
+        case StepStarted() | StepSucceeded() | StepFailed() | StepSkipped():
+            return _run_step(status, event)
+        case StepUndoStarted() | StepUndone() | StepUndoFailed():
+            return _undo_step(status, event)
+        case UnwindStarted():
+            _require(status.state is State.FORWARD, event, "only a transaction that goes forward can turn back")
+            return replace(status, state=State.UNWINDING, unwound=True, cause=event.cause)
+        case TransactionCommitted():
+            done = status.state is State.FORWARD and status.next_forward is None
+            _require(status.accepted == "planned" or done, event, "not every step has succeeded")
+            return replace(status, state=State.COMMITTED)
+        case TransactionRolledBack():
+            clear = status.state is State.UNWINDING and status.next_undo is None
+            _require(status.accepted == "before" or clear, event, "not every step is undone")
+            return replace(status, state=State.ROLLED_BACK, cause=event.cause)
+        case TransactionRejected():
+            untouched = all(step is StepState.PENDING for step in status.steps)
+            _require(status.state is State.FORWARD and untouched, event, "a step has already started")
+            return replace(status, state=State.REJECTED, cause=event.cause)
+        case TransactionStuck():
+            return replace(status, state=State.STUCK, cause=event.cause)
+        case OperatorDecided():
+            return _decide(status, event)
+        case RebootRequested():
+            return replace(status, reboot_from=event.boot_id)
+        case RebootObserved():
+            _require(status.reboot_from is not None, event, "no reboot was requested")
+            return replace(status, reboot_from=None)
+        case RecoveryDecided():
+            return status
+        case TransactionBegun():
+            raise IllegalEvent("cannot record transaction.begun: the transaction has already begun")
+        case _:
+            assert_never(event)
+
+
+def _run_step(
+    status: TransactionStatus, event: StepStarted | StepSucceeded | StepFailed | StepSkipped
+) -> TransactionStatus:
+    index = _index(status, event)
+    _require(status.state is State.FORWARD, event, f"the transaction is {status.state}")
+    step = status.steps[index]
+    match event:
+        case StepStarted():
+            _require(status.next_forward == event.step, event, "an earlier step is not done, or this one already is")
+            ready = step in (StepState.PENDING, StepState.STARTED, StepState.UNDONE)
+            _require(ready, event, f"the step is {step}")
+            _require(event.attempt == status.attempts[index] + 1, event, f"attempt {event.attempt} is out of turn")
+            attempts = _put(status.attempts, index, event.attempt)
+            return replace(_with_step(status, index, StepState.STARTED), attempts=attempts)
+        case StepSucceeded() | StepFailed():
+            _require(step is StepState.STARTED, event, f"the step is {step}")
+            _require(event.attempt == status.attempts[index], event, f"attempt {event.attempt} is out of turn")
+            succeeded = isinstance(event, StepSucceeded)
+            return _with_step(status, index, StepState.SUCCEEDED if succeeded else StepState.FAILED)
+        case StepSkipped():
+            _require(step is StepState.PENDING, event, f"the step is {step}")
+            _require(status.next_forward == event.step, event, "an earlier step is not done")
+            return _with_step(status, index, StepState.SKIPPED)
+        case _:
+            assert_never(event)
+
+
+def _undo_step(status: TransactionStatus, event: StepUndoStarted | StepUndone | StepUndoFailed) -> TransactionStatus:
+    index = _index(status, event)
+    step = status.steps[index]
+    if status.state is State.FORWARD:
+        # Going forward, only the half-done step in flight may be taken back, to be run again.
+        _require(status.in_flight == event.step, event, "the transaction goes forward and this step is not in flight")
+    else:
+        _require(status.next_undo == event.step, event, "a later step is not undone yet, or this one already is")
+    match event:
+        case StepUndoStarted():
+            attempts = status.undo_attempts
+            _require(event.attempt == attempts[index] + 1, event, f"attempt {event.attempt} is out of turn")
+            undo_attempts = _put(attempts, index, event.attempt)
+            return replace(_with_step(status, index, StepState.UNDO_STARTED), undo_attempts=undo_attempts)
+        case StepUndone():
+            return _with_step(status, index, StepState.UNDONE)
+        case StepUndoFailed():
+            _require(step is StepState.UNDO_STARTED, event, f"the step is {step}")
+            return _with_step(status, index, StepState.UNDO_FAILED)
+        case _:
+            assert_never(event)
+
+
+def _decide(status: TransactionStatus, event: OperatorDecided) -> TransactionStatus:
+    _require(status.state is State.STUCK, event, "the transaction is not stuck")
+    match event.choice:
+        case "continue":
+            _require(not status.unwound, event, "the transaction has turned back; it can only be unwound further")
+            return replace(status, state=State.FORWARD, accepted=None)
+        case "unwind":
+            return replace(status, state=State.UNWINDING, unwound=True, accepted=None)
+        case "accept-planned":
+            return replace(status, state=State.FORWARD, accepted="planned")
+        case "accept-before":
+            return replace(status, state=State.UNWINDING, unwound=True, accepted="before")
+        case _:
+            assert_never(event.choice)
+
+
+def _index(
+    status: TransactionStatus,
+    event: StepStarted | StepSucceeded | StepFailed | StepSkipped | StepUndoStarted | StepUndone | StepUndoFailed,
+) -> int:
+    _require(1 <= event.step <= len(status.steps), event, f"the plan has no step {event.step}")
+    _require(status.kinds[event.step - 1] == event.kind, event, f"step {event.step} is {status.kinds[event.step - 1]}")
+    return event.step - 1
+
+
+def _with_step(status: TransactionStatus, index: int, step: StepState) -> TransactionStatus:
+    steps = status.steps
+    return replace(status, steps=(*steps[:index], step, *steps[index + 1 :]))
+
+
+def _put(values: tuple[int, ...], index: int, value: int) -> tuple[int, ...]:
+    return (*values[:index], value, *values[index + 1 :])
+
+
+def _require(condition: bool, event: TransactionEvent, cause: str) -> None:
+    if not condition:
+        raise IllegalEvent(f"cannot record {event.type}: {cause}")
