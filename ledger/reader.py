@@ -1,0 +1,161 @@
+"""The ledger as it is read: by people, projections and auditors, while the engine runs or long after."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ledger import schema
+from ledger.codec import AnyRecord
+from ledger.events import JsonObject
+from ledger.index import TransactionRow, open_rows, select_transactions, settled_states, target_rows
+from ledger.lifecycle import State
+from ledger.rows import select
+from ledger.verify import VerifyReport, verify
+
+__all__ = ["LedgerReader", "TransactionRow", "VerifyReport"]
+
+_PAGE = 256
+
+
+class LedgerReader:
+    """A look at the ledger that changes nothing.
+
+    - Needs no lock and never waits for the engine; the engine never waits for a reader.
+    - Sees every record that was committed when a page of records is fetched; never half a commit.
+    - Never writes, never checkpoints. On a read-only file system it reads a ledger that was closed, and refuses one
+      whose write-ahead log still holds records.
+    - Leaves no cursor half read: each page is complete in memory before its first record is handed out.
+    - Shows the records of a newer version as they are (RawRecord) rather than refusing.
+    - Not for use from several threads at once.
+
+    Raises LedgerMissing, LedgerNewer, LedgerDamaged (not a ledger, or a record that does not add up) and
+    LedgerUnusable (cannot be read).
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self.path = path
+        self._connection = connection
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """Open the ledger in ``directory``."""
+        path = directory / schema.LEDGER_FILE
+        schema.require_sqlite(sqlite3.sqlite_version_info)
+        schema.require_file(path)
+        with _explained("open ledger", path), ExitStack() as undo:
+            connection = schema.connect_reader(path)
+            undo.callback(connection.close)
+            schema.check_identity(connection, path)
+            undo.pop_all()
+        return cls(connection, path)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def last_seq(self) -> int:
+        """The place of the last record; 0 in a ledger without records."""
+        with self._reading():
+            found: int | None = self._connection.execute("SELECT max(seq) FROM events").fetchone()[0]
+        return found or 0
+
+    def records(
+        self,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        transaction: str | None = None,
+        target: str | None = None,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> Iterator[AnyRecord]:
+        """The records with ``after`` < seq ≤ ``until``, of one transaction or target if named, at most ``limit``."""
+        low, high = after, (1 << 63) - 1 if until is None else until
+        left = limit
+        where = "WHERE seq > ? AND seq <= ?"
+        named: list[str] = []
+        for column, value in (("stream", transaction), ("target", target)):
+            if value is not None:
+                where += f" AND {column} = ?"
+                named.append(value)
+        tail = f"{where} ORDER BY seq {'DESC' if newest_first else 'ASC'} LIMIT ?"
+        while left is None or left > 0:
+            size = _PAGE if left is None else min(_PAGE, left)
+            with self._reading():
+                page = select(self._connection, tail, (low, high, *named, size))
+            for row in page:
+                yield row.decode_any()
+            if len(page) < size:
+                return
+            left = None if left is None else left - size
+            if newest_first:
+                high = page[-1].seq - 1
+            else:
+                low = page[-1].seq
+
+    def transactions(
+        self, *, state: State | None = None, open_only: bool = False, limit: int | None = None
+    ) -> list[TransactionRow]:
+        """The transactions at a glance, newest first."""
+        if open_only:
+            with self._reading():
+                rows = open_rows(self._connection)
+            rows = [row for row in rows if state in (None, row.state)]
+            rows.sort(key=lambda row: row.begun_seq, reverse=True)
+            return rows[:limit]
+        where = "" if state is None else "WHERE state = ?"
+        named = () if state is None else (state.value,)
+        with self._reading():
+            # LIMIT -1 is SQLite's way to say: all.
+            tail = f"{where} ORDER BY begun_seq DESC LIMIT ?"
+            return select_transactions(self._connection, tail, (*named, -1 if limit is None else limit))
+
+    def find_transactions(self, prefix: str) -> list[TransactionRow]:
+        """The transactions whose identifier starts with ``prefix``, in the order of their identifiers."""
+        with self._reading():
+            # U+10FFFF sorts after every letter that an identifier may have.
+            tail = "WHERE transaction_id >= ? AND transaction_id < ? ORDER BY transaction_id"
+            return select_transactions(self._connection, tail, (prefix, prefix + "\U0010ffff"))
+
+    def settled(self, target: str) -> JsonObject | None:
+        """The state in which the last transaction that ended left ``target``; None if nothing is known or left."""
+        with self._reading():
+            return settled_states(target_rows(self._connection, target)).get(target)
+
+    def settled_targets(self) -> dict[str, JsonObject]:
+        """The settled state of every target of which something is there."""
+        with self._reading():
+            return settled_states(target_rows(self._connection))
+
+    def verify(self) -> VerifyReport:
+        """Recompute every hash, link and column and the ledger's own index.
+
+        Raises LedgerDamaged that names the first record which does not add up.
+        """
+        with self._reading():
+            return verify(self._connection)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with _explained("read ledger", self.path):
+            yield
+
+
+@contextmanager
+def _explained(action: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise schema.explain(error, f"{action} {os.fspath(path)}") from error

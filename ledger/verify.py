@@ -1,0 +1,154 @@
+"""The whole ledger, recomputed.
+
+Nothing that is stored is believed: every record is hashed again, every link, column and place in its stream looked at,
+every transaction folded, and the ledger's own index compared with what the records add up to.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ledger.codec import AnyRecord, RawRecord
+from ledger.errors import IllegalEvent, LedgerDamaged
+from ledger.events import TransactionEvent
+from ledger.index import Stream, TargetRow, TransactionRow, follow, select_transactions, target_rows
+from ledger.rows import NOTHING, Row, Tail, check_link, damaged, read_tail, select
+from ledger.schema import check_objects
+
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What was found sound. ``head`` is the hash of the last record: whoever kept an older one can compare.
+
+    ``unknown`` counts the records of a newer version: their place in the chain was verified, their meaning was not.
+    """
+
+    records: int
+    transactions: int
+    open_transactions: int
+    unknown: int
+    head: str
+
+
+@dataclass(slots=True)
+class _Recount:
+    """What the records seen so far add up to."""
+
+    tail: Tail = NOTHING
+    versions: dict[str, int] = field(default_factory=dict)
+    open: dict[str, Stream] = field(default_factory=dict)
+    transactions: dict[str, TransactionRow] = field(default_factory=dict)
+    targets: dict[str, TargetRow] = field(default_factory=dict)
+    #: Transactions with a record that we cannot read, and the targets whose settled state they may have changed.
+    unknown_transactions: set[str] = field(default_factory=set)
+    unknown_targets: set[str | None] = field(default_factory=set)
+    unknown: int = 0
+
+    def take(self, row: Row) -> None:
+        """Check ``row`` and add it; raises LedgerDamaged."""
+        record = row.decode_any()
+        check_link(self.tail, record)
+        version = self.versions.get(record.stream, 0) + 1
+        if record.version != version:
+            raise damaged(record.seq, f"it is number {record.version} of {record.stream}, not {version}")
+        self.versions[record.stream] = version
+        self._follow(record)
+        self.tail = Tail(record.seq, row.hash.hex())
+
+    def _follow(self, record: AnyRecord) -> None:
+        transaction = record.transaction
+        if isinstance(record, RawRecord):
+            self.unknown += 1
+            if transaction is not None:
+                self.unknown_transactions.add(transaction)
+                self.unknown_targets.add(record.target)
+                self.open.pop(transaction, None)
+        elif transaction is None:
+            if isinstance(record.event, TransactionEvent):
+                raise damaged(record.seq, f"{record.type} stands outside of any transaction")
+        elif transaction not in self.unknown_transactions:
+            self._fold(record.seq, transaction, record.event)
+
+    def _fold(self, seq: int, transaction: str, event: object) -> None:
+        if not isinstance(event, TransactionEvent):
+            raise damaged(seq, f"the stream of transaction {transaction} holds an event of the ledger")
+        if transaction in self.transactions and transaction not in self.open:
+            raise damaged(seq, f"transaction {transaction} had already ended")
+        try:
+            stream = follow(self.open.pop(transaction, None), transaction, event, seq)
+        except IllegalEvent as error:
+            raise damaged(seq, str(error)) from error
+        self.transactions[transaction] = stream.row
+        if stream.settled is not None:
+            self.targets[stream.begun.target] = stream.settled
+        if stream.status.is_open:
+            self.open[transaction] = stream
+
+
+def verify(connection: sqlite3.Connection) -> VerifyReport:
+    """Recompute everything; raises LedgerDamaged that names the first record which does not add up.
+
+    The writer may go on meanwhile: what is verified is the ledger at the moment of the call.
+    """
+    check_objects(connection)
+    _check_pages(connection)
+    # One short snapshot of the index and its end; the records before that end cannot change under us.
+    connection.execute("BEGIN")
+    try:
+        end = read_tail(connection)
+        transactions = {row.transaction: row for row in select_transactions(connection, "")}
+        targets = {row.target: row for row in target_rows(connection)}
+    finally:
+        connection.execute("ROLLBACK")
+    recount = _Recount()
+    for row in _pages(connection, end.seq):
+        recount.take(row)
+    if recount.tail != end:
+        raise damaged(recount.tail.seq + 1, "it is missing")
+    _compare_transactions(transactions, recount)
+    _compare_targets(targets, recount)
+    return VerifyReport(
+        records=end.seq,
+        transactions=len(transactions),
+        open_transactions=len(recount.open),
+        unknown=recount.unknown,
+        head=end.hash,
+    )
+
+
+def _check_pages(connection: sqlite3.Connection) -> None:
+    found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if found != "ok":
+        raise LedgerDamaged(
+            f"cannot trust the ledger: SQLite finds {found}",
+            remedy="restore the ledger from its last copy; keep the damaged file as evidence",
+        )
+
+
+def _pages(connection: sqlite3.Connection, until: int) -> Iterator[Row]:
+    after = 0
+    while page := select(connection, "WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, until, _PAGE)):
+        yield from page
+        after = page[-1].seq
+
+
+def _compare_transactions(stored: dict[str, TransactionRow], recount: _Recount) -> None:
+    for transaction in sorted(stored.keys() | recount.transactions.keys()):
+        if transaction in recount.unknown_transactions:
+            continue
+        found, expected = stored.get(transaction), recount.transactions.get(transaction)
+        if found != expected:
+            seq = expected.last_seq if expected is not None else found.last_seq if found is not None else 0
+            raise damaged(seq, f"the index of transactions is wrong about {transaction}")
+
+
+def _compare_targets(stored: dict[str, TargetRow], recount: _Recount) -> None:
+    for target in sorted(stored.keys() | recount.targets.keys()):
+        if target in recount.unknown_targets:
+            continue
+        found, expected = stored.get(target), recount.targets.get(target)
+        if found != expected:
+            seq = expected.seq if expected is not None else found.seq if found is not None else 0
+            raise damaged(seq, f"the index of targets is wrong about {target}")
