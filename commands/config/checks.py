@@ -1,0 +1,130 @@
+"""What a configuration must fulfil beyond the shape of each key: pure, every mistake is found in one go."""
+
+import re
+import signal
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import PurePosixPath
+
+from commands.config.shapes import Config, HealthConfig, JailConfig, NetworkConfig, TemplateConfig
+
+KeyPath = tuple[str, ...]
+Found = Iterator[tuple[KeyPath, str]]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_TCP = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]/\s]+):(\d{1,5})")
+_HTTP = re.compile(r"https?://[^\s/]\S*")
+_MAX_PORT = 65535
+
+
+def mistakes_in(config: Config) -> list[tuple[KeyPath, str]]:
+    """Every mistake: the key, and what is wrong with it."""
+    found = list(_in_places(config))
+    for name, template in config.template.items():
+        found.extend(((("template", name, *path), text)) for path, text in _in_template(template))
+    for name, jail in config.jail.items():
+        found.extend(((("jail", name, *path), text)) for path, text in _in_jail(jail, config))
+    return found
+
+
+def _in_places(config: Config) -> Found:
+    """The ledger must outlive everything that a transaction can swap."""
+    state, pool = config.state_directory, config.storage.path
+    own = {"ledger": config.ledger_directory, "jails": f"{state}/jails", "lxc": f"{state}/lxc"}
+    if PurePosixPath(state) == PurePosixPath("/"):
+        yield ("state_directory",), "it is the root of the machine; give rootswap a directory of its own"
+    if _is_beneath(state, pool):
+        yield ("state_directory",), f"it is inside the pool {pool}; the ledger has to lie outside of it"
+    for name, path in own.items():
+        if _is_beneath(pool, path):
+            yield ("storage", "path"), f"it is inside {path}, where rootswap keeps its {name}"
+    image = config.storage.image
+    if image is None:
+        return
+    if _is_beneath(image, pool):
+        yield ("storage", "image"), f"it is inside the pool {pool}, which is mounted from it"
+    for name, path in own.items():
+        if _is_beneath(image, path):
+            yield ("storage", "image"), f"it is inside {path}, where rootswap keeps its {name}"
+
+
+def _in_template(template: TemplateConfig) -> Found:
+    if template.bootstrap == "debian" and not template.suite:
+        yield ("suite",), 'it is missing; bootstrap = "debian" needs one, as "bookworm"'
+    if template.bootstrap != "debian" and template.file is None:
+        yield ("file",), f'it is missing; bootstrap = "{template.bootstrap}" needs one'
+    if template.upgrade == "script" and template.upgrade_script is None:
+        yield ("upgrade_script",), 'it is missing; upgrade = "script" needs one'
+    if template.sha256 is not None and not _SHA256.fullmatch(template.sha256):
+        yield ("sha256",), "it is not 64 hexadecimal digits in lower case"
+    if template.timeout_s <= 0:
+        yield ("timeout_s",), "it has to be more than 0"
+
+
+def _in_jail(jail: JailConfig, config: Config) -> Found:
+    if jail.template not in config.template:
+        near = get_close_matches(jail.template, config.template, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"configured: {', '.join(sorted(config.template)) or 'none'}"
+        yield ("template",), f"there is no template {jail.template}; {hint}"
+    if not jail.command:
+        yield ("command",), "it is empty"
+    elif not jail.command[0].startswith("/"):
+        yield ("command",), f"{jail.command[0]!r} is not an absolute path inside the jail"
+    if not _is_signal(jail.stop_signal):
+        yield ("stop_signal",), f"{jail.stop_signal!r} is not a signal; name one as SIGTERM or SIGQUIT"
+    for name in jail.environment:
+        if not name or "=" in name or not name.isprintable():
+            yield ("environment", name), "it cannot be the name of a variable"
+    yield from _in_volumes(jail)
+    yield from ((("network", *path), text) for path, text in _in_network(jail.network))
+    for name, check in jail.health.items():
+        yield from ((("health", name, *path), text) for path, text in _in_health(check))
+
+
+def _in_volumes(jail: JailConfig) -> Found:
+    seen: dict[PurePosixPath, str] = {}
+    for name, path in jail.volumes.items():
+        here = PurePosixPath(path)
+        if here == PurePosixPath("/"):
+            yield ("volumes", name), "it is the root of the jail, which is read-only and swapped"
+            continue
+        for other, its_name in seen.items():
+            if here == other:
+                yield ("volumes", name), f"{path} is already the place of volume {its_name}"
+            elif other in here.parents or here in other.parents:
+                yield ("volumes", name), f"{path} and {other} of volume {its_name} lie in each other"
+        seen[here] = name
+
+
+def _in_network(network: NetworkConfig) -> Found:
+    given = [key for key in ("link", "interface", "address", "gateway") if getattr(network, key) is not None]
+    if network.kind == "host" and given:
+        yield (given[0],), 'it needs kind = "veth"'
+    if network.kind == "veth" and network.gateway is not None and network.address is None:
+        yield ("gateway",), "it needs an address"
+
+
+def _in_health(check: HealthConfig) -> Found:
+    kinds = [kind for kind in ("http", "tcp", "command") if getattr(check, kind) is not None]
+    if len(kinds) != 1:
+        said = " and ".join(kinds) or "none"
+        yield (), f"it needs exactly one of http, tcp and command, and has {said}"
+    if check.http is not None and not _HTTP.fullmatch(check.http):
+        yield ("http",), f"{check.http[:60]!r} is not a URL, as http://127.0.0.1:8080/"
+    if check.tcp is not None:
+        match = _TCP.fullmatch(check.tcp)
+        if match is None or not 0 < int(match[2]) <= _MAX_PORT:
+            yield ("tcp",), f"{check.tcp[:60]!r} is not ADDRESS:PORT, or [ADDRESS]:PORT for IPv6"
+    if check.command is not None and not check.command:
+        yield ("command",), "it is empty"
+
+
+def _is_signal(name: str) -> bool:
+    return (name in signal.Signals.__members__ and name.startswith("SIG")) or re.fullmatch(
+        r"SIGRTM(IN\+|AX-)\d+", name
+    ) is not None
+
+
+def _is_beneath(path: str, directory: str) -> bool:
+    inner, outer = PurePosixPath(path), PurePosixPath(directory)
+    return inner == outer or outer in inner.parents

@@ -1,0 +1,134 @@
+"""The configuration: what the administrator declares in TOML, checked at the door.
+
+This module holds the shapes; nothing below it reads a file or the environment.
+"""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from commands.errors import UsageError
+from ledger.names import Name
+
+_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def _parse_size(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+)\s*([KMGT]?)(?:iB)?", value.strip())
+    if match is None:
+        raise ValueError(f"{value!r} is not a size: a number and one of K, M, G, T, as in 20G")
+    return int(match[1]) * _SIZES[match[2]]
+
+
+def _check_path(value: object) -> object:
+    if isinstance(value, str) and (not value.startswith("/") or ".." in value.split("/") or "\n" in value):
+        raise ValueError(f"{value!r} is not an absolute path without '..'")
+    return value
+
+
+Size = Annotated[int, BeforeValidator(_parse_size)]
+Path = Annotated[str, BeforeValidator(_check_path)]
+
+
+class Section(BaseModel):
+    """A table of the configuration; an unknown key is an error, for it is most likely a misspelt one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StorageConfig(Section):
+    """Where templates, releases and volumes live: a mounted Btrfs, or an image that rootswap makes and mounts."""
+
+    driver: Literal["btrfs"] = "btrfs"
+    path: Path = "/var/lib/rootswap/pool"
+    image: Path | None = None
+    size: Size = 20 << 30
+    keep_free: Size = 512 << 20
+
+
+class TemplateConfig(Section):
+    """How a template is built from nothing and how it is upgraded."""
+
+    bootstrap: Literal["debian", "tar", "script"]
+    suite: str | None = None
+    packages: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    file: Path | None = None
+    sha256: str | None = None
+    upgrade: Literal["apt", "script"] = "apt"
+    upgrade_script: Path | None = None
+    timeout_s: float = 3600.0
+
+
+class NetworkConfig(Section):
+    """``host`` shares the host's network; ``veth`` gives the jail an interface of its own."""
+
+    kind: Literal["host", "veth"] = "host"
+    link: str | None = None
+    interface: str | None = None
+    address: str | None = None
+    gateway: str | None = None
+
+
+class HealthConfig(Section):
+    """One health check: exactly one of ``http``, ``tcp`` and ``command``."""
+
+    http: str | None = None
+    expect_status: int = 200
+    tcp: str | None = None
+    command: tuple[str, ...] | None = None
+    timeout_s: float = Field(default=30.0, gt=0)
+    interval_s: float = Field(default=0.005, gt=0)
+    successes: int = Field(default=1, ge=1)
+
+
+class JailConfig(Section):
+    """One production unit: its template, what runs in it, its volumes and its health checks."""
+
+    template: Name
+    driver: Literal["lxc"] = "lxc"
+    command: tuple[str, ...]
+    volumes: dict[Name, Path] = {}
+    network: NetworkConfig = NetworkConfig()
+    environment: dict[str, str] = {}
+    stop_signal: str = "SIGTERM"
+    stop_timeout_s: float = Field(default=10.0, gt=0)
+    start_timeout_s: float = Field(default=30.0, gt=0)
+    settings: Path | None = None
+    health: dict[Name, HealthConfig] = {}
+    budget_s: float = Field(default=900.0, gt=0)
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    state_directory: Path = "/var/lib/rootswap"
+    storage: StorageConfig = StorageConfig()
+    template: dict[Name, TemplateConfig] = {}
+    jail: dict[Name, JailConfig] = {}
+
+    @property
+    def ledger_directory(self) -> str:
+        """Where the ledger is: outside every root that a transaction can swap."""
+        return f"{self.state_directory}/ledger"
+
+    def find_jail(self, name: str) -> JailConfig:
+        """The jail of that name. Raises UsageError."""
+        if name not in self.jail:
+            known = ", ".join(sorted(self.jail)) or "none"
+            raise UsageError(
+                f"cannot find jail {name[:60]!r} in the configuration", remedy=f"configured jails: {known}"
+            )
+        return self.jail[name]
+
+    def find_template(self, name: str) -> TemplateConfig:
+        """The template of that name. Raises UsageError."""
+        if name not in self.template:
+            known = ", ".join(sorted(self.template)) or "none"
+            raise UsageError(
+                f"cannot find template {name[:60]!r} in the configuration", remedy=f"configured templates: {known}"
+            )
+        return self.template[name]

@@ -1,0 +1,1 @@
+"""What the host can do, behind Protocols: storage, jails, mounts, health checks, template builders."""

@@ -1,0 +1,83 @@
+"""Ask a started jail whether it is well."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from commands.drivers.base import Drivers, HealthCheck, JailSpec, JailState, Presence
+from commands.errors import DriverError
+from commands.steps.step import Phase, Step
+from ledger.facts import HealthPassed
+
+#: The longest pause between two questions: a jail that is slow to come up is not asked in a tight loop for ever.
+SLOWEST_POLL_S = 0.1
+
+
+class CheckHealth(Step):
+    """Ask every check, over and over, until each was answered well often enough in a row; the downtime ends here.
+
+    The first questions come close together (``interval_s``), so that the check itself does not lengthen the downtime;
+    the pause grows by a tenth each time. It changes nothing on the host, so there is nothing to probe or to undo.
+    """
+
+    kind: Literal["check_health"] = "check_health"
+    phase: ClassVar[Phase] = Phase.SWITCH
+    changes_host: ClassVar[bool] = False
+    jail: JailSpec
+    checks: tuple[HealthCheck, ...]
+
+    def probe(self, on: Drivers) -> Presence:
+        """Always ABSENT: an answer of the past is worth nothing, so it is asked again."""
+        return Presence.ABSENT
+
+    def run(self, on: Drivers) -> None:
+        """Ask until all is well. Raises DriverError with the last answer when a check runs out of time."""
+        trouble = wait_for_health(on, self.jail, self.checks)
+        if trouble is not None:
+            raise DriverError(trouble)
+
+    def undo(self, on: Drivers) -> None:
+        """Nothing to take back."""
+
+    def fact(self, on: Drivers) -> HealthPassed:
+        """Which checks were passed."""
+        names = tuple(check.name for check in self.checks)
+        return HealthPassed(before=None, after="healthy", jail=self.jail.name, checks=names)
+
+    def forward_words(self) -> str:
+        """One line for people."""
+        return f"check the health of {self.jail.name}: {', '.join(_asked(check) for check in self.checks)}"
+
+    def undo_words(self) -> str:
+        """One line for people."""
+        return "nothing to undo"
+
+
+def wait_for_health(on: Drivers, jail: JailSpec, checks: Sequence[HealthCheck]) -> str | None:
+    """Ask every check until each was answered well often enough; else what is wrong, in one sentence."""
+    for check in checks:
+        trouble = _wait_for(on, jail, check)
+        if trouble is not None:
+            if on.jails[jail.driver].state(jail) is not JailState.RUNNING:
+                trouble = "the jail has stopped by itself"
+            return f"cannot pass health check {check.name} within {check.timeout_s:g} s: {trouble}"
+    return None
+
+
+def _wait_for(on: Drivers, jail: JailSpec, check: HealthCheck) -> str | None:
+    begun = on.clock.monotonic_ns()
+    pause = check.interval_s
+    in_a_row = 0
+    while True:
+        trouble = on.health.ask(check, jail)
+        in_a_row = 0 if trouble else in_a_row + 1
+        if in_a_row >= check.successes:
+            return None
+        if (on.clock.monotonic_ns() - begun) / 1e9 >= check.timeout_s:
+            return trouble or "too few good answers in a row"
+        on.clock.sleep(pause)
+        pause = min(pause * 1.1, max(SLOWEST_POLL_S, check.interval_s))
+
+
+def _asked(check: HealthCheck) -> str:
+    what = check.http or check.tcp or " ".join(check.command or ())
+    return f"{check.name} ({what})"
