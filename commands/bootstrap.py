@@ -1,0 +1,147 @@
+"""The composition root: from a configuration to drivers, a ledger and an engine.
+
+Everything that the rest takes as a parameter is chosen here, once.
+"""
+
+import os
+import platform
+import pwd
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from commands import __version__
+from commands.config import Config
+from commands.drivers.base import Drivers, Jails, Storage
+from commands.drivers.btrfs_subvolumes import BtrfsHost
+from commands.recovery.recover import Recoverer
+from commands.transactions.engine import Engine, Interrupt, Observer
+from commands.transactions.planners import pool_spec
+from commands.transactions.requests import Requests
+from ledger.clock import Clock, SystemClock
+from ledger.codec import Actor, Origin
+from ledger.names import new_transaction_id
+from ledger.writer import LedgerWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An engine that holds the ledger, and what is needed to drive it."""
+
+    config: Config
+    ledger: LedgerWriter
+    drivers: Drivers
+    engine: Engine
+    requests: Requests
+    recoverer: Recoverer
+
+
+def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Interrupt) -> Drivers:
+    """The drivers that the configuration asks for, on one host."""
+    # Imported where they are used: a command that only reads does not pay for them.
+    from commands.drivers.btrfs import BtrfsStorage
+    from commands.drivers.builders import RootBuilder
+    from commands.drivers.health import HostHealth
+    from commands.drivers.lxc import LxcJails
+    from commands.drivers.mounts import LinuxMounts
+    from commands.drivers.roots import inspect_root
+
+    mounts = LinuxMounts(host)
+    storage: Storage = BtrfsStorage(host, pool_spec(config))
+    jails: Mapping[str, Jails] = {"lxc": LxcJails(host, f"{config.state_directory}/lxc")}
+    return Drivers(
+        storage=storage,
+        mounts=mounts,
+        jails=jails,
+        health=HostHealth(host, jails),
+        builder=RootBuilder(host),
+        clock=clock,
+        cancelled=lambda: interrupt.signal is not None,
+        inspect_root=lambda root, jail: inspect_root(host, root, jail),
+    )
+
+
+def make_origin(boot_id: str, invoked: tuple[str, ...]) -> Origin:
+    """Who acts, from where, with which version: borne by every record of this process."""
+    return Origin(
+        host_id=_host_id(),
+        boot_id=boot_id,
+        engine_version=__version__,
+        actor=Actor(uid=os.getuid(), login=_login(), login_uid=_login_uid(), invoked=invoked, tty=_tty()),
+    )
+
+
+@contextmanager
+def open_session(
+    config: Config,
+    *,
+    interrupt: Interrupt,
+    observer: Observer,
+    invoked: tuple[str, ...] = tuple(sys.argv),
+    create: bool = False,
+) -> Iterator[Session]:
+    """An engine on this machine. With ``create``, the ledger is made if it is missing.
+
+    Raises LedgerLocked when another engine holds the ledger, LedgerMissing when there is none.
+    """
+    from commands.drivers.host import LocalHost
+
+    clock = SystemClock()
+    origin = make_origin(LocalHost().boot_id(), invoked)
+    directory = Path(config.ledger_directory)
+    opened = LedgerWriter.create if create else LedgerWriter.open
+    with opened(directory, origin, clock) as ledger:
+        host = LocalHost(lock_fd=ledger.lock_fd)
+        yield compose(config, ledger, make_drivers(config, host, clock, interrupt), interrupt, observer, origin.boot_id)
+
+
+def compose(
+    config: Config, ledger: LedgerWriter, drivers: Drivers, interrupt: Interrupt, observer: Observer, boot_id: str
+) -> Session:
+    """An engine on given drivers and a given ledger."""
+    engine = Engine(ledger, drivers, interrupt, observer)
+    requests = Requests(ledger, drivers, config, new_transaction_id)
+    recoverer = Recoverer(engine, config, boot_id, new_transaction_id)
+    return Session(config, ledger, drivers, engine, requests, recoverer)
+
+
+def _host_id() -> str:
+    for path in ("/etc/machine-id", "/etc/hostid"):
+        try:
+            content = Path(path).read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            continue
+        if content:
+            return content
+    return socket.gethostname() or platform.node() or "unknown"
+
+
+def _login() -> str:
+    # Under sudo the person behind root is the one to name; getlogin() needs a terminal, which cron has not.
+    uid = os.getuid()
+    if uid == 0 and os.environ.get("SUDO_USER"):
+        return os.environ["SUDO_USER"]
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _login_uid() -> int | None:
+    try:
+        uid = int(Path("/proc/self/loginuid").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return None if uid == 0xFFFFFFFF else uid
+
+
+def _tty() -> str | None:
+    for descriptor in (0, 1, 2):
+        try:
+            return os.ttyname(descriptor)
+        except OSError:
+            continue
+    return None

@@ -1,0 +1,1 @@
+"""Planning a transaction and carrying it out."""

@@ -1,0 +1,371 @@
+"""From a wish to a plan: preflight looks at the host and refuses, or hands what it saw to a planner.
+
+A refusal comes with a reason and a remedy. Nothing here changes anything.
+"""
+
+from collections.abc import Callable
+
+from commands.config import Config
+from commands.drivers.base import Drivers, JailState, Presence
+from commands.errors import Refused, UsageError
+from commands.transactions.plan import (
+    Deployment,
+    JailSettled,
+    Plan,
+    PoolSettled,
+    TemplateSettled,
+    jail_settled,
+    template_settled,
+)
+from commands.transactions.planners import (
+    Seen,
+    deployment,
+    jail_stage,
+    plan_build,
+    plan_destroy_release,
+    plan_init,
+    plan_start,
+    plan_stop,
+    plan_swap,
+    plan_template_upgrade,
+    pool_spec,
+)
+from ledger.errors import TargetBusy, UnknownTransaction
+from ledger.events import StepSucceeded
+from ledger.facts import SnapshotTaken
+from ledger.lifecycle import State
+from ledger.names import is_release, template_of, transaction_of
+from ledger.writer import LedgerWriter
+
+#: What the ledger's file system must have left at the start: a full disk must not strand a stopped jail.
+LEDGER_RESERVE_BYTES = 16 << 20
+#: Btrfs runs out of metadata before it runs out of data; below this, snapshots begin to fail.
+METADATA_RESERVE_BYTES = 64 << 20
+
+
+class Requests:
+    """Makes plans for one configuration on one host. Raises Refused, UsageError, TargetBusy and driver errors."""
+
+    def __init__(self, ledger: LedgerWriter, drivers: Drivers, config: Config, new_id: Callable[[], str]) -> None:
+        self._ledger = ledger
+        self._drivers = drivers
+        self._config = config
+        self._new_id = new_id
+
+    def init(self) -> Plan | None:
+        """Create the pool; None when it is there."""
+        self._require_idle("pool:main")
+        pool = pool_spec(self._config)
+        settled = self._pool()
+        if settled is not None and settled.pool != pool:
+            raise Refused(
+                f"cannot move the pool to {pool.path}: it was created at {settled.pool.path}",
+                remedy="put the [storage] table back as it was",
+            )
+        presence = self._drivers.storage.pool_presence(pool)
+        if settled is not None and presence is Presence.PRESENT:
+            return None
+        if settled is not None:
+            raise Refused(
+                f"cannot create the pool at {pool.path} a second time: it is not mounted or not whole",
+                remedy="run `rootswap recover`, which mounts it",
+            )
+        if presence is Presence.FOREIGN:
+            raise Refused(
+                f"cannot create the pool at {pool.path}: what is there is not ours",
+                remedy="choose another path or image in the [storage] table",
+            )
+        return plan_init(self._new_id(), self._config)
+
+    def build(self, template: str) -> Plan:
+        """Build a template from nothing."""
+        self._config.find_template(template)
+        self._require_ready(f"template:{template}")
+        if self._template(template) is not None:
+            raise Refused(
+                f"cannot build template {template}: it is already there",
+                remedy=f"upgrade it with `rootswap template upgrade {template}`",
+            )
+        plan = plan_build(self._new_id(), self._config, template, None)
+        return self._with_recipe_checked(plan)
+
+    def upgrade_template(self, template: str, script: str | None) -> Plan:
+        """Upgrade a template offline."""
+        self._config.find_template(template)
+        self._require_ready(f"template:{template}")
+        settled = self._template(template)
+        if settled is None:
+            raise Refused(
+                f"cannot upgrade template {template}: it is not built yet",
+                remedy=f"build it with `rootswap template build {template}`",
+            )
+        if self._drivers.storage.template_presence(template, settled.head) is not Presence.PRESENT:
+            raise Refused(
+                f"cannot upgrade template {template}: its head {settled.head} is gone or not ours",
+                remedy="see `rootswap template list`",
+            )
+        plan = plan_template_upgrade(self._new_id(), self._config, template, settled, script)
+        return self._with_recipe_checked(plan)
+
+    def upgrade(self, jail: str, release: str | None) -> Plan | None:
+        """Deploy or upgrade a jail; None when it is already as wanted."""
+        wanted = self._config.find_jail(jail)
+        self._require_ready(f"jail:{jail}")
+        release = release or self._latest_release(wanted.template)
+        self._require_release(release)
+        settled = self._jail(jail)
+        new = deployment(self._config, self._drivers.storage, jail, release)
+        if settled is not None and settled.deployment == new:
+            return None
+        seen = self._see(new, settled)
+        return plan_swap(self._new_id(), "upgrade" if settled else "deploy", self._config, settled, new, seen)
+
+    def rollback(self, jail: str) -> Plan:
+        """Bring a jail back to the deployment before the present one."""
+        self._config.find_jail(jail)
+        self._require_ready(f"jail:{jail}")
+        settled = self._deployed(jail)
+        if not settled.history:
+            raise Refused(
+                f"cannot roll back {jail}: it has been on no other release before {settled.deployment.release}",
+                remedy=f"choose one with `rootswap upgrade {jail} --to RELEASE`; see `rootswap release list`",
+            )
+        new = settled.history[-1]
+        self._require_release(new.release)
+        return plan_swap(self._new_id(), "rollback", self._config, settled, new, self._see(new, settled))
+
+    def start(self, jail: str) -> Plan | None:
+        """Start a jail; None when it runs."""
+        settled, seen = self._look_at(jail)
+        if settled.running and seen.running:
+            return None
+        if seen.running:
+            raise Refused(
+                f"cannot start {jail}: it already runs, though the ledger says that it was stopped",
+                remedy=f"stop it with `rootswap jail stop {jail}` and start it again",
+            )
+        return plan_start(self._new_id(), self._config, settled, seen)
+
+    def stop(self, jail: str) -> Plan | None:
+        """Stop a jail; None when it is stopped."""
+        settled, seen = self._look_at(jail)
+        if not settled.running and not seen.running:
+            return None
+        return plan_stop(self._new_id(), settled)
+
+    def destroy_release(self, release: str) -> Plan:
+        """Retire a release that no jail is on and that no jail would be rolled back to."""
+        self._require_release_name(release)
+        self._require_ready(f"release:{template_of(release)}")
+        if self._drivers.storage.release_presence(release) is Presence.ABSENT:
+            raise UsageError(f"cannot find release {release}", remedy="see `rootswap release list`")
+        for target, stored in self._ledger.settled_targets().items():
+            if not target.startswith("jail:"):
+                continue
+            settled = jail_settled(stored)
+            if settled is not None:
+                self._require_unused(release, target.partition(":")[2], settled)
+        self._require_not_planned(release)
+        return plan_destroy_release(self._new_id(), release)
+
+    # --- what is settled ---
+
+    def _pool(self) -> PoolSettled | None:
+        stored = self._ledger.settled("pool:main")
+        return None if stored is None else PoolSettled.model_validate(stored)
+
+    def _template(self, template: str) -> TemplateSettled | None:
+        return template_settled(self._ledger.settled(f"template:{template}"))
+
+    def _jail(self, jail: str) -> JailSettled | None:
+        return jail_settled(self._ledger.settled(f"jail:{jail}"))
+
+    def _deployed(self, jail: str) -> JailSettled:
+        settled = self._jail(jail)
+        if settled is None:
+            raise Refused(f"cannot change {jail}: it is not deployed yet", remedy=f"run `rootswap upgrade {jail}`")
+        return settled
+
+    def _latest_release(self, template: str) -> str:
+        settled = self._template(template)
+        if settled is None:
+            raise Refused(
+                f"cannot choose a release of template {template}: it is not built yet",
+                remedy=f"run `rootswap template build {template}`",
+            )
+        return settled.release
+
+    # --- what is looked at ---
+
+    def _look_at(self, jail: str) -> tuple[JailSettled, Seen]:
+        self._require_ready(f"jail:{jail}")
+        settled = self._deployed(jail)
+        return settled, self._see(settled.deployment, settled)
+
+    def _see(self, new: Deployment, settled: JailSettled | None) -> Seen:
+        """Look at the jail, and refuse where the host is not as the ledger says."""
+        jail = new.jail
+        self._drivers.jails[jail.driver].preflight(jail)
+        layers = self._drivers.mounts.layers(jail.root)
+        stage = jail_stage(self._config, jail.name)
+        if self._drivers.mounts.layers(stage):
+            raise Refused(
+                f"cannot stage a root for {jail.name}: something is mounted at {stage}",
+                remedy=f"unmount it with `umount {stage}`",
+            )
+        if settled is None:
+            running = self._runs(new)
+            if running or layers:
+                what = "a jail of that name runs" if running else f"something is mounted at {jail.root}"
+                raise Refused(f"cannot deploy {jail.name}: {what}, and it is not ours", remedy="remove it first")
+        else:
+            self._require_no_drift(settled, layers)
+            running = self._runs(settled.deployment)
+        return Seen(running=running, mounted=layers > 0, volumes=self._volumes(new, settled))
+
+    def _runs(self, deployed: Deployment) -> bool:
+        jail = deployed.jail
+        return self._drivers.jails[jail.driver].state(jail) is JailState.RUNNING
+
+    def _volumes(self, new: Deployment, settled: JailSettled | None) -> frozenset[str]:
+        """The volumes that are there; one in an unusable state is a reason to refuse."""
+        jail = new.jail.name
+        wanted = (*new.jail.volumes, *(settled.deployment.jail.volumes if settled else ()))
+        found = set()
+        for name in {volume.name for volume in wanted}:
+            match self._drivers.storage.volume_presence(jail, name):
+                case Presence.PRESENT:
+                    found.add(name)
+                case Presence.FOREIGN:
+                    raise Refused(
+                        f"cannot use volume {name} of {jail}: what is there is not ours", remedy="move it away"
+                    )
+                case _:
+                    pass
+        return frozenset(found)
+
+    # --- what is refused ---
+
+    def _require_idle(self, target: str) -> None:
+        for transaction, status in self._ledger.open_transactions().items():
+            if status.target == target:
+                stuck = status.state is State.STUCK
+                remedy = f"run `rootswap resolve {transaction}`" if stuck else "run `rootswap recover`"
+                raise TargetBusy(
+                    f"cannot change {target}: transaction {transaction} is {'stuck' if stuck else 'open'}",
+                    remedy=remedy,
+                )
+        self._ledger.require_space(LEDGER_RESERVE_BYTES)
+
+    def _require_ready(self, target: str) -> None:
+        self._require_idle(target)
+        settled = self._pool()
+        if settled is None:
+            raise Refused("cannot use the pool: it is not created yet", remedy="run `rootswap init`")
+        if settled.pool != pool_spec(self._config):
+            raise Refused(
+                f"cannot use the pool: it was created at {settled.pool.path}, the configuration says otherwise",
+                remedy="put the [storage] table back as it was",
+            )
+        if self._drivers.storage.pool_presence(settled.pool) is not Presence.PRESENT:
+            raise Refused(
+                f"cannot use the pool at {settled.pool.path}: it is not mounted, or not ours",
+                remedy="run `rootswap recover`, which mounts it",
+            )
+        if not target.startswith("release:"):
+            self._require_space()
+
+    def _require_space(self) -> None:
+        space = self._drivers.storage.space()
+        keep = self._config.storage.keep_free
+        metadata = space.metadata_free_bytes
+        if space.data_free_bytes < keep or (metadata is not None and metadata < METADATA_RESERVE_BYTES):
+            raise Refused(
+                f"cannot begin: the pool has {space.data_free_bytes >> 20} MiB of data and "
+                f"{'?' if metadata is None else metadata >> 20} MiB of metadata left",
+                remedy=f"free room with `rootswap release destroy`; at least {keep >> 20} MiB of data and "
+                f"{METADATA_RESERVE_BYTES >> 20} MiB of metadata are wanted",
+            )
+
+    def _require_release_name(self, release: str) -> None:
+        if not is_release(release):
+            raise UsageError(
+                f"cannot find release {release[:60]!r}: a release is called TEMPLATE@ID",
+                remedy="see `rootswap release list`",
+            )
+
+    def _require_release(self, release: str) -> None:
+        self._require_release_name(release)
+        match self._drivers.storage.release_presence(release):
+            case Presence.ABSENT:
+                raise UsageError(f"cannot find release {release}", remedy="see `rootswap release list`")
+            case Presence.PRESENT:
+                pass
+            case presence:
+                raise Refused(
+                    f"cannot use release {release}: it is {presence}, not an immutable snapshot of ours",
+                    remedy="take a new release with `rootswap template upgrade`",
+                )
+        recorded = self._recorded_fingerprint(release)
+        if recorded is None:
+            raise Refused(
+                f"cannot use release {release}: this ledger does not know it", remedy="see `rootswap release list`"
+            )
+        if recorded != self._drivers.storage.fingerprint(release):
+            raise Refused(
+                f"cannot use release {release}: it was changed after it was taken",
+                remedy="take a new release with `rootswap template upgrade`",
+            )
+
+    def _recorded_fingerprint(self, release: str) -> str | None:
+        try:
+            records = self._ledger.records(transaction_of(release))
+        except UnknownTransaction:
+            return None
+        for record in records:
+            fact = record.event.fact if isinstance(record.event, StepSucceeded) else None
+            if isinstance(fact, SnapshotTaken) and fact.release == release:
+                return fact.fingerprint
+        return None
+
+    def _require_no_drift(self, settled: JailSettled, layers: int) -> None:
+        now = settled.deployment
+        source = self._drivers.storage.root_source(now.release)
+        if layers > 1 or (layers == 1 and not self._drivers.mounts.holds(now.jail.root, source)):
+            raise Refused(
+                f"cannot change {now.jail.name}: what is mounted at {now.jail.root} is not {now.release}",
+                remedy=f"look at it with `findmnt {now.jail.root}`, unmount it and run `rootswap recover`",
+            )
+        runtime = self._drivers.jails[now.jail.driver]
+        if runtime.state(now.jail) is not JailState.RUNNING:
+            return
+        if not runtime.runs_on(now.jail, source):
+            raise Refused(
+                f"cannot change {now.jail.name}: it runs on another root than {now.release}",
+                remedy=f"stop it with `rootswap jail stop {now.jail.name}`",
+            )
+
+    def _require_unused(self, release: str, jail: str, settled: JailSettled) -> None:
+        if settled.deployment.release == release:
+            raise Refused(
+                f"cannot destroy release {release}: {jail} runs on it", remedy=f"upgrade {jail} to another one first"
+            )
+        if settled.history and settled.history[-1].release == release:
+            raise Refused(
+                f"cannot destroy release {release}: it is held, {jail} would be rolled back to it",
+                remedy=f"it is let go when {jail} is upgraded once more",
+            )
+
+    def _require_not_planned(self, release: str) -> None:
+        for transaction, status in self._ledger.open_transactions().items():
+            if release in str(status.plan):
+                raise TargetBusy(
+                    f"cannot destroy release {release}: open transaction {transaction} uses it",
+                    remedy="run `rootswap recover`",
+                )
+
+    def _with_recipe_checked(self, plan: Plan) -> Plan:
+        for step in plan.steps:
+            if step.kind == "build_template":
+                self._drivers.builder.preflight(step.recipe)
+        return plan

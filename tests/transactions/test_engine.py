@@ -1,0 +1,340 @@
+"""The engine on memory drivers with a real ledger: failures, signals, a failing ledger, stuck, two at once."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from commands.bootstrap import Session
+from commands.errors import Foreign, Interrupted, TransactionFailed, TransactionIsStuck, UsageError
+from commands.transactions.plan import Plan, Purpose, jail_settled
+from ledger.errors import AppendFailed, LedgerUnusable, TargetBusy
+from ledger.events import StepStarted, StepUndoStarted
+from ledger.lifecycle import State
+from tests.site import Crash, Script, Site, fail
+
+
+@pytest.fixture
+def site(fast_directory: Path) -> Site:
+    return Site(fast_directory / "ledger").settle()
+
+
+def upgrade(session: Session) -> Plan:
+    plan = session.requests.upgrade("web", None)
+    assert plan is not None
+    return plan
+
+
+def release_of(site: Site, jail: str) -> str:
+    with site.session() as session:
+        settled = jail_settled(session.ledger.settled(f"jail:{jail}"))
+    assert settled is not None
+    return settled.deployment.release
+
+
+def test_an_upgrade_and_a_rollback_swap_the_root_there_and_back(site: Site) -> None:
+    before = site.host()
+    old = release_of(site, "web")
+    outcome = site.run(upgrade)
+    assert outcome.state is State.COMMITTED
+    assert outcome.downtime_ns is not None and outcome.downtime_ns > 0
+    new = release_of(site, "web")
+    assert new != old
+    assert site.world.state["jail:web"] == site.world.state["mount:/memory/jails/web/root"] == new
+    site.run(lambda session: session.requests.rollback("web")).raise_unless_committed()
+    assert site.host() == before
+    assert release_of(site, "web") == old
+
+
+def test_n_steps_cost_n_plus_one_appends(site: Site) -> None:
+    script = Script(only="after appending")
+    with site.session() as session:
+        plan = upgrade(session)
+    with site.session(script) as session:
+        session.engine.execute(plan, Purpose()).raise_unless_committed()
+    assert len(script.seen) == len(plan.steps) + 1
+
+
+def test_every_effect_has_a_durable_intent_before_it(site: Site) -> None:
+    """I1: between any change of the host and the last append before it stands the intent of the step that makes it."""
+    points = Script()
+    with site.session() as session:
+        plan = upgrade(session)
+    with site.session(points) as session:
+        session.engine.execute(plan, Purpose()).raise_unless_committed()
+    intent = False
+    effects = 0
+    for point in points.seen:
+        if point.startswith("after appending"):
+            intent = "step.started" in point or "undo-started" in point
+        if point.startswith(("before setting", "before dropping", "before moving", "before renaming")):
+            effects += 1
+            assert intent, point
+    assert effects > 5
+
+
+def but_not_the_ledger(script: Script) -> Callable[[str], None]:
+    return lambda point: None if "appending" in point else script(point)
+
+
+def test_a_failure_at_any_driver_call_leaves_the_host_as_before(site: Site) -> None:
+    before = site.host()
+    point = 0
+    while True:
+        point += 1
+        with site.session() as session:
+            plan = upgrade(session)
+        script = Script(point, strike=fail, only="before ")
+        with site.session(but_not_the_ledger(script)) as session:
+            outcome = session.engine.execute(plan, Purpose())
+        if len(script.seen) < point:
+            break
+        if outcome.state is State.COMMITTED:
+            # The only call that may fail without harm is a poll of the health check, which asks again.
+            assert "looking at jail:web" in script.seen[-1], script.seen[-1]
+            site.run(lambda session: session.requests.rollback("web")).raise_unless_committed()
+        else:
+            assert outcome.state is State.ROLLED_BACK, script.seen[-1]
+            with pytest.raises(TransactionFailed):
+                outcome.raise_unless_committed()
+        assert site.host() == before, script.seen[-1]
+    assert point > 10
+
+
+def test_a_failed_health_check_rolls_back_and_the_old_release_serves(site: Site) -> None:
+    site.world.unhealthy.add("debian@00000003")
+    before = site.host()
+    outcome = site.run(upgrade)
+    assert outcome.state is State.ROLLED_BACK
+    assert "check_health" in (outcome.cause or "")
+    assert "is not well" in (outcome.cause or "")
+    assert outcome.downtime_ns is not None
+    assert site.host() == before
+    kept = [key for key in site.world.state if key.startswith("snapshot:web:") and "+unwound" in key]
+    assert len(kept) == 2, "the data as it was at the stop is kept, marked unwound"
+
+
+def signal_at(site: Site, step: int) -> Callable[[str], None]:
+    """A gate that wants to stop once the intent of the n-th step is durable."""
+    seen: list[str] = []
+
+    def raise_signal(point: str) -> None:
+        if point.startswith("after appending") and "step.started" in point:
+            seen.append(point)
+            if len(seen) == step:
+                site.interrupt.signal = "SIGTERM"
+
+    return raise_signal
+
+
+def test_a_signal_before_the_point_of_no_return_unwinds_and_after_it_finishes(site: Site) -> None:
+    before = site.host()
+    with site.session() as session:
+        plan = upgrade(session)
+    assert plan.switch_begins is not None
+    for number in range(len(plan.steps)):
+        with site.session(signal_at(site, number + 1)) as session:
+            plan = upgrade(session)
+            outcome = session.engine.execute(plan, Purpose())
+        site.interrupt.signal = None
+        if number + 1 < (plan.switch_begins or 0):
+            assert outcome.state is State.ROLLED_BACK
+            with pytest.raises(Interrupted):
+                outcome.raise_unless_committed()
+        else:
+            assert outcome.state is State.COMMITTED
+            site.run(lambda session: session.requests.rollback("web")).raise_unless_committed()
+        assert site.host() == before
+
+
+def test_a_signal_before_the_first_step_rejects_the_transaction(site: Site) -> None:
+    site.interrupt.signal = "SIGINT"
+    outcome = site.run(upgrade)
+    site.interrupt.signal = None
+    assert outcome.state is State.REJECTED
+    with site.session() as session:
+        assert not any(isinstance(record.event, StepStarted) for record in session.ledger.records(outcome.transaction))
+
+
+def test_an_append_that_fails_stops_the_engine_before_the_step_and_recovery_ends_it(site: Site) -> None:
+    before = site.host()
+
+    def strike(message: str) -> BaseException:
+        return AppendFailed(message, remedy="make room")
+
+    for at in range(1, 20):
+        with site.session() as session:
+            plan = upgrade(session)
+        script = Script(at, strike=strike, only="before appending")
+        points: list[str] = []
+
+        def gate(point: str, script: Script = script, points: list[str] = points) -> None:
+            points.append(point)
+            script(point)
+
+        with site.session(gate) as session:
+            try:
+                session.engine.execute(plan, Purpose())
+            except AppendFailed:
+                assert at == 1
+                assert points[-1] == script.seen[-1], "something was done after the append had failed"
+                assert site.host() == before
+                continue
+            except LedgerUnusable as error:
+                assert "stays open" in error.message
+                assert "rootswap recover" in error.remedy
+                assert points[-1] == script.seen[-1], "something was done after the append had failed"
+            else:
+                assert at > len(plan.steps) + 1
+                return
+        with site.session() as session:
+            session.recoverer.recover()
+            assert session.ledger.open_transactions() == {}
+        if release_of(site, "web") != "debian@00000001":
+            site.run(lambda session: session.requests.rollback("web")).raise_unless_committed()
+        assert site.host() == before
+    raise AssertionError("the upgrade never came through")
+
+
+def get_stuck(site: Site) -> str:
+    """An upgrade whose root was taken by somebody else in the middle."""
+
+    def take_the_root(point: str) -> None:
+        if point.startswith("after appending") and "step.started" in point:
+            seen.append(point)
+            if len(seen) == 4:
+                site.world.state["mount:/memory/jails/web/root"] = "somebody else's disk"
+
+    seen: list[str] = []
+    with site.session() as session:
+        plan = upgrade(session)
+    with site.session(take_the_root) as session:
+        outcome = session.engine.execute(plan, Purpose())
+    assert outcome.state is State.STUCK
+    with pytest.raises(TransactionIsStuck) as caught:
+        outcome.raise_unless_committed()
+    assert caught.value.exit_code == 3
+    assert f"rootswap resolve {plan.transaction}" in caught.value.remedy
+    assert site.world.state["mount:/memory/jails/web/root"] == "somebody else's disk"
+    return plan.transaction
+
+
+def test_a_foreign_root_gets_the_transaction_stuck_and_blocks_its_target(site: Site) -> None:
+    get_stuck(site)
+    with site.session() as session, pytest.raises(TargetBusy) as caught:
+        session.requests.upgrade("web", None)
+    assert "stuck" in caught.value.message
+    with site.session() as session:
+        first = len(session.ledger.open_transactions())
+        recovery = session.recoverer.recover()
+        assert recovery.settled == ()
+        assert len(recovery.stuck) == first == 1
+
+
+def test_an_operator_who_has_mended_the_host_unwinds_a_stuck_transaction(site: Site) -> None:
+    before = site.host()
+    transaction = get_stuck(site)
+    del site.world.state["mount:/memory/jails/web/root"]
+    with site.session() as session:
+        outcome = session.recoverer.resolve(transaction, "unwind", "alice", "unmounted the stray disk")
+    assert outcome.state is State.ROLLED_BACK
+    assert site.host() == before
+
+
+def test_an_operator_may_accept_either_end_and_nothing_is_touched(site: Site) -> None:
+    for choice, state in (("accept-before", State.ROLLED_BACK), ("accept-planned", State.COMMITTED)):
+        transaction = get_stuck(site)
+        state_before = dict(site.world.state)
+        with site.session() as session:
+            outcome = session.recoverer.resolve(transaction, choice, "alice", "checked by hand")  # type: ignore[arg-type]
+        assert outcome.state is state
+        assert site.world.state == state_before
+        site.world.state["mount:/memory/jails/web/root"] = site.world.state["jail:web"] = release_of(site, "web")
+        del site.world.state["mount:/memory/jails/web/stage"]
+    assert release_of(site, "web") == "debian@00000003"
+
+
+def test_only_a_stuck_transaction_can_be_resolved(site: Site) -> None:
+    with site.session() as session, pytest.raises(UsageError):
+        session.recoverer.resolve("00000000", "unwind", "alice", "why not")
+
+
+def test_an_undo_that_fails_gets_the_transaction_stuck_and_can_be_tried_again(site: Site) -> None:
+    site.world.unhealthy.add("debian@00000003")
+    before = site.host()
+
+    def break_the_mount(point: str) -> None:
+        undoing = any(
+            isinstance(record.event, StepUndoStarted) and record.event.kind == "remount_root"
+            for record in site.observed
+        )
+        if undoing and point == "before setting mount:/memory/jails/web/root":
+            raise Foreign("cannot mount: the disk is on fire")
+
+    with site.session() as session:
+        plan = upgrade(session)
+    with site.session(break_the_mount) as session:
+        outcome = session.engine.execute(plan, Purpose())
+    assert outcome.state is State.STUCK
+    assert "on fire" in (outcome.cause or "")
+    with site.session() as session:
+        again = session.recoverer.resolve(plan.transaction, "unwind", "alice", "put the fire out")
+    assert again.state is State.ROLLED_BACK
+    assert site.host() == before
+
+
+def test_two_jails_are_upgraded_at_the_same_time_by_one_engine(site: Site) -> None:
+    site.run(lambda session: session.requests.upgrade("mail", "debian@00000001")).raise_unless_committed()
+    meeting = threading.Barrier(2, timeout=10)
+
+    def meet(point: str) -> None:
+        if point.startswith("before dropping jail:"):
+            meeting.wait()
+
+    with site.session() as session:
+        plans = [session.requests.upgrade(name, None) for name in ("web", "mail")]
+    outcomes = []
+    with site.session(meet) as session:
+        threads = [
+            threading.Thread(target=lambda plan=plan: outcomes.append(session.engine.execute(plan, Purpose())))
+            for plan in plans
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [outcome.state for outcome in outcomes] == [State.COMMITTED] * 2
+    assert release_of(site, "web") == release_of(site, "mail") == "debian@00000003"
+
+
+def test_a_target_holds_one_open_transaction(site: Site) -> None:
+    with site.session() as session:
+        first, second = upgrade(session), upgrade(session)
+    with site.session(Script(2, only="before appending")) as session, pytest.raises(Crash):
+        session.engine.execute(first, Purpose())
+    with site.session() as session, pytest.raises(TargetBusy):
+        session.engine.execute(second, Purpose())
+
+
+def test_a_stopped_jail_is_switched_and_stays_stopped(site: Site) -> None:
+    site.run(lambda session: session.requests.stop("web")).raise_unless_committed()
+    with site.session() as session:
+        plan = upgrade(session)
+    assert {step.kind for step in plan.steps} == {"stage_root", "snapshot_volumes", "remount_root"}
+    site.run(upgrade).raise_unless_committed()
+    assert "jail:web" not in site.world.state
+    assert site.world.state["mount:/memory/jails/web/root"] == "debian@00000003"
+
+
+def test_a_second_rollback_does_not_go_forward_again(site: Site) -> None:
+    site.run(upgrade).raise_unless_committed()
+    site.run(lambda session: session.requests.rollback("web")).raise_unless_committed()
+    with site.session() as session, pytest.raises(Exception, match="no other release before"):
+        session.requests.rollback("web")
+
+
+def test_an_upgraded_template_keeps_one_head_and_all_releases(site: Site) -> None:
+    with site.session() as session:
+        assert session.drivers.storage.templates() == (("debian", "00000003"),)
+        assert session.drivers.storage.releases() == ("debian@00000001", "debian@00000003")
