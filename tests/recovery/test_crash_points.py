@@ -1,4 +1,4 @@
-"""Crash at every point of every transaction, recover: the host is as before or as planned, and the ledger says which."""
+"""Crash at every point of every transaction; then the host is as before or as planned, and the ledger says which."""
 
 import shutil
 from collections.abc import Callable
