@@ -12,19 +12,23 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from commands import __version__
 from commands.config import Config
 from commands.drivers.base import Drivers, Jails, Storage
 from commands.drivers.btrfs_subvolumes import BtrfsHost
-from commands.recovery.recover import Recoverer
-from commands.transactions.engine import Engine, Interrupt, Observer
-from commands.transactions.planners import pool_spec
-from commands.transactions.requests import Requests
+from commands.transactions.interrupt import Interrupt
 from ledger.clock import Clock, SystemClock
 from ledger.codec import Actor, Origin
 from ledger.names import new_transaction_id
-from ledger.writer import LedgerWriter
+
+# Imported where they are used: a command that only reads does not pay for an engine.
+if TYPE_CHECKING:
+    from commands.recovery.recover import Recoverer
+    from commands.transactions.engine import Engine, Observer
+    from commands.transactions.requests import Requests
+    from ledger.writer import LedgerWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +36,22 @@ class Session:
     """An engine that holds the ledger, and what is needed to drive it."""
 
     config: Config
-    ledger: LedgerWriter
+    ledger: "LedgerWriter"
     drivers: Drivers
-    engine: Engine
-    requests: Requests
-    recoverer: Recoverer
+    engine: "Engine"
+    requests: "Requests"
+    recoverer: "Recoverer"
 
 
 def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Interrupt) -> Drivers:
     """The drivers that the configuration asks for, on one host."""
-    # Imported where they are used: a command that only reads does not pay for them.
     from commands.drivers.btrfs import BtrfsStorage
     from commands.drivers.builders import RootBuilder
     from commands.drivers.health import HostHealth
     from commands.drivers.lxc import LxcJails
     from commands.drivers.mounts import LinuxMounts
     from commands.drivers.roots import inspect_root
+    from commands.transactions.planners import pool_spec
 
     mounts = LinuxMounts(host)
     storage: Storage = BtrfsStorage(host, pool_spec(config))
@@ -79,7 +83,7 @@ def open_session(
     config: Config,
     *,
     interrupt: Interrupt,
-    observer: Observer,
+    observer: "Observer",
     invoked: tuple[str, ...] = tuple(sys.argv),
     create: bool = False,
 ) -> Iterator[Session]:
@@ -88,6 +92,7 @@ def open_session(
     Raises LedgerLocked when another engine holds the ledger, LedgerMissing when there is none.
     """
     from commands.drivers.host import LocalHost
+    from ledger.writer import LedgerWriter
 
     clock = SystemClock()
     origin = make_origin(LocalHost().boot_id(), invoked)
@@ -99,9 +104,13 @@ def open_session(
 
 
 def compose(
-    config: Config, ledger: LedgerWriter, drivers: Drivers, interrupt: Interrupt, observer: Observer, boot_id: str
+    config: Config, ledger: "LedgerWriter", drivers: Drivers, interrupt: Interrupt, observer: "Observer", boot_id: str
 ) -> Session:
     """An engine on given drivers and a given ledger."""
+    from commands.recovery.recover import Recoverer
+    from commands.transactions.engine import Engine
+    from commands.transactions.requests import Requests
+
     engine = Engine(ledger, drivers, interrupt, observer)
     requests = Requests(ledger, drivers, config, new_transaction_id)
     recoverer = Recoverer(engine, config, boot_id, new_transaction_id)

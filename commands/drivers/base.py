@@ -61,11 +61,13 @@ class Host(Protocol):
         check: bool = True,
         environment: Mapping[str, str] | None = None,
         cancelled: Callable[[], bool] | None = None,
+        holds_lock: bool = True,
     ) -> Completed:
         """Run a command without a shell, LC_ALL=C, no standard input, in a session of its own.
 
         With ``check``, a status other than 0 raises DriverError with the last lines of stderr. ``cancelled`` is asked
         while the command runs; once it says yes, the command's whole session is killed and Interrupted is raised.
+        A command that may leave something running for good must not hold the engine's lock (``holds_lock=False``).
         Raises ToolMissing, ToolTimedOut (the session was killed), DriverError, Interrupted.
         """
         ...

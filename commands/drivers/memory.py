@@ -115,7 +115,11 @@ class MemoryStorage:
 
     def pool_presence(self, pool: PoolSpec) -> Presence:
         """See Storage."""
-        return _presence(self._world.look(f"pool:{pool.path}"))
+        laid_out = _presence(self._world.look(f"pool:{pool.path}"))
+        mounted = self.pool_mounted(pool)
+        if laid_out is Presence.PRESENT and mounted is not Presence.PRESENT:
+            return Presence.FOREIGN if mounted is Presence.FOREIGN else Presence.PARTIAL
+        return laid_out
 
     def create_pool(self, pool: PoolSpec) -> None:
         """See Storage."""
@@ -149,12 +153,12 @@ class MemoryStorage:
 
     def templates(self) -> tuple[tuple[Name, TransactionId], ...]:
         """See Storage."""
-        pairs = (key.split(":") for key in self._world.keys("template:"))
+        pairs = (key.split(":") for key in self._list("template:"))
         return tuple((template, head) for template, head in pairs)
 
     def template_presence(self, template: Name, head: TransactionId) -> Presence:
         """See Storage."""
-        return _presence(self._world.look(f"template:{template}:{head}"))
+        return _presence(self._see(f"template:{template}:{head}"))
 
     def template_path(self, template: Name, head: TransactionId) -> str:
         """See Storage."""
@@ -162,6 +166,8 @@ class MemoryStorage:
 
     def begin_template(self, template: Name, head: TransactionId, base: TransactionId | None) -> None:
         """See Storage."""
+        if self.template_presence(template, head) is Presence.PRESENT:
+            raise DriverError(f"cannot begin head {head} of template {template}: it is finished already")
         if base is not None and self.template_presence(template, base) is not Presence.PRESENT:
             raise DriverError(f"cannot copy template {template}: its head {base} is not there")
         self._world.put(f"template:{template}:{head}", _BUILDING)
@@ -176,15 +182,15 @@ class MemoryStorage:
 
     def releases(self) -> tuple[ReleaseName, ...]:
         """See Storage."""
-        return tuple(self._world.keys("release:"))
+        return tuple(self._list("release:"))
 
     def release_presence(self, release: ReleaseName) -> Presence:
         """See Storage."""
-        return _presence(self._world.look(f"release:{release}"))
+        return _presence(self._see(f"release:{release}"))
 
     def take_release(self, release: ReleaseName, head: TransactionId) -> None:
         """See Storage."""
-        content = self._world.look(f"template:{template_of(release)}:{head}")
+        content = self._see(f"template:{template_of(release)}:{head}")
         if content is None:
             raise DriverError(f"cannot take release {release}: its template has no head {head}")
         self._world.put(f"release:{release}", content)
@@ -195,11 +201,11 @@ class MemoryStorage:
 
     def fingerprint(self, release: ReleaseName) -> str:
         """See Storage."""
-        return f"memory:{self._world.look(f'release:{release}')}"
+        return f"memory:{self._see(f'release:{release}')}"
 
     def retired_presence(self, release: ReleaseName, by: TransactionId) -> Presence:
         """See Storage."""
-        retired = _presence(self._world.look(f"trash:{by}:{release}"))
+        retired = _presence(self._see(f"trash:{by}:{release}"))
         return retired if self.release_presence(release) is Presence.ABSENT else Presence.ABSENT
 
     def retire_release(self, release: ReleaseName, by: TransactionId) -> None:
@@ -212,11 +218,11 @@ class MemoryStorage:
 
     def trash(self) -> tuple[TransactionId, ...]:
         """See Storage."""
-        return tuple(sorted({key.partition(":")[0] for key in self._world.keys("trash:")}))
+        return tuple(sorted({key.partition(":")[0] for key in self._list("trash:")}))
 
     def empty_trash(self, by: TransactionId) -> None:
         """See Storage."""
-        for key in self._world.keys(f"trash:{by}:"):
+        for key in self._list(f"trash:{by}:"):
             self._world.drop(f"trash:{by}:{key}")
 
     def root_source(self, release: ReleaseName) -> Source:
@@ -225,11 +231,11 @@ class MemoryStorage:
 
     def volumes(self, jail: Name) -> tuple[Name, ...]:
         """See Storage."""
-        return tuple(self._world.keys(f"volume:{jail}:"))
+        return tuple(self._list(f"volume:{jail}:"))
 
     def volume_presence(self, jail: Name, volume: Name) -> Presence:
         """See Storage."""
-        return _presence(self._world.look(f"volume:{jail}:{volume}"))
+        return _presence(self._see(f"volume:{jail}:{volume}"))
 
     def volume_path(self, jail: Name, volume: Name) -> str:
         """See Storage."""
@@ -248,7 +254,7 @@ class MemoryStorage:
     def snapshots(self, jail: Name) -> tuple[DataSnapshot, ...]:
         """See Storage."""
         found: dict[str, list[Name]] = {}
-        for key in self._world.keys(f"snapshot:{jail}:"):
+        for key in self._list(f"snapshot:{jail}:"):
             label, _, volume = key.partition(":")
             found.setdefault(label, []).append(volume)
         return tuple(
@@ -258,7 +264,7 @@ class MemoryStorage:
 
     def snapshot_presence(self, jail: Name, volumes: Sequence[Name], snapshot: TransactionId) -> Presence:
         """See Storage."""
-        there = [self._world.look(f"snapshot:{jail}:{snapshot}:{volume}") for volume in volumes]
+        there = [self._see(f"snapshot:{jail}:{snapshot}:{volume}") for volume in volumes]
         if _FOREIGN in there:
             return Presence.FOREIGN
         if None not in there:
@@ -268,7 +274,7 @@ class MemoryStorage:
     def snapshot_volumes(self, jail: Name, volumes: Sequence[Name], snapshot: TransactionId) -> None:
         """See Storage."""
         for volume in volumes:
-            content = self._world.look(f"volume:{jail}:{volume}")
+            content = self._see(f"volume:{jail}:{volume}")
             if content is None:
                 raise DriverError(f"cannot snapshot volume {volume} of {jail}: it is not there")
             self._world.put(f"snapshot:{jail}:{snapshot}:{volume}", content)
@@ -289,14 +295,28 @@ class MemoryStorage:
         self._world.gate(f"after renaming snapshot:{jail}:{snapshot}")
 
     def _rename(self, old: str, new: str) -> None:
-        content = self._world.look(old)
+        content, there = self._see(old), self._see(new)
         if content is None:
+            if there is None:
+                raise DriverError(f"cannot rename {old}: it is not there")
             return
-        if _FOREIGN in (content, self._world.look(new)):
+        if _FOREIGN in (content, there):
             raise Foreign(f"cannot rename {old}: it is not ours")
         self._world.gate(f"before renaming {old}")
         self._world.state[new] = self._world.state.pop(old)
         self._world.gate(f"after renaming {old}")
+
+    def _see(self, key: str) -> str | None:
+        self._require_pool()
+        return self._world.look(key)
+
+    def _list(self, prefix: str) -> list[str]:
+        self._require_pool()
+        return self._world.keys(prefix)
+
+    def _require_pool(self) -> None:
+        if "pool" not in self._world.state.values():
+            raise DriverError("cannot use the pool: it is not mounted")
 
 
 class MemoryMounts:
@@ -329,6 +349,8 @@ class MemoryMounts:
     def move(self, old: str, new: str) -> None:
         """See Mounts."""
         self._world.gate(f"before moving mount:{old}")
+        if old not in self._mounted() and new in self._mounted():
+            return
         if old not in self._mounted() or new in self._mounted():
             raise DriverError(f"cannot move the mount at {old} to {new}")
         self._world.state[f"mount:{new}"] = self._world.state.pop(f"mount:{old}")

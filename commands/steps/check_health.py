@@ -10,6 +10,8 @@ from ledger.facts import HealthPassed
 
 #: The longest pause between two questions: a jail that is slow to come up is not asked in a tight loop for ever.
 SLOWEST_POLL_S = 0.1
+#: The last question is asked with at least this much time for its answer.
+_LEAST_PATIENCE_S = 0.5
 
 
 class CheckHealth(Step):
@@ -68,7 +70,8 @@ def _wait_for(on: Drivers, jail: JailSpec, check: HealthCheck) -> str | None:
     pause = check.interval_s
     in_a_row = 0
     while True:
-        trouble = on.health.ask(check, jail)
+        left_s = check.timeout_s - (on.clock.monotonic_ns() - begun) / 1e9
+        trouble = on.health.ask(check.model_copy(update={"timeout_s": max(left_s, _LEAST_PATIENCE_S)}), jail)
         in_a_row = 0 if trouble else in_a_row + 1
         if in_a_row >= check.successes:
             return None

@@ -13,6 +13,7 @@ from commands.drivers.base import Drivers
 from commands.errors import Interrupted, TransactionFailed, TransactionIsStuck
 from commands.steps.step import Phase, Step
 from commands.transactions.decide import Action, Way, choose_action
+from commands.transactions.interrupt import Interrupt
 from commands.transactions.plan import Plan, Purpose, plan_to_json
 from ledger.codec import Record
 from ledger.errors import AppendFailed, LedgerUnusable, RootswapError
@@ -35,13 +36,6 @@ from ledger.events import (
 from ledger.facts import FactBase
 from ledger.lifecycle import State, StepState, TransactionStatus, apply
 from ledger.writer import LedgerWriter
-
-
-@dataclass(slots=True)
-class Interrupt:
-    """A wish to stop, from a signal: its name, or None."""
-
-    signal: str | None = None
 
 
 @dataclass(slots=True)

@@ -35,6 +35,8 @@ def _require(step: AnyStep, drivers: Drivers, wanted: Presence) -> None:
 
 def _furnish(plan: Plan) -> MemoryWorld:
     world = MemoryWorld(drivers_of_jails=frozenset(_runtimes(plan)))
+    if plan.kind not in ("init", "mount"):
+        world.state["mount:pool"] = "pool"
     for step in plan.steps:
         _furnish_step(world.state, step)
     mounts = any(step.kind == "remount_root" for step in plan.steps)

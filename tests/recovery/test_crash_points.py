@@ -30,12 +30,12 @@ SCENARIOS: dict[str, tuple[str, Request]] = {
 
 #: How many crash points each scenario has: every look and change before and after, every append before and after.
 POINTS = {
-    "init": 11,
-    "build": 17,
-    "upgrade-template": 20,
+    "init": 12,
+    "build": 18,
+    "upgrade-template": 21,
     "deploy": 40,
     "upgrade": 42,
-    "upgrade to a broken release": 115,
+    "upgrade to a broken release": 87,
     "rollback": 42,
     "stop": 6,
     "start": 13,
@@ -182,11 +182,17 @@ def test_recovery_may_itself_crash_at_every_point(
     before, after = ends_of(stage)
     crashes = 0
     point = 0
+    met: set[tuple[frozenset[tuple[str, str]], int]] = set()
     while True:
         point += 1
         stage.restore()
         if stage.play(Script(point)):
             break
+        found = frozenset(stage.site.world.state.items()), stage.last_seq()
+        if found in met:  # a look lay between this point and one before: recovery meets the very same host and log
+            stage.done()
+            continue
+        met.add(found)
         snapshot = stage.directory / "crashed"
         shutil.copytree(stage.site.directory, snapshot)
         crashed = dict(stage.site.world.state)

@@ -1,0 +1,133 @@
+"""The mount table of a Linux host.
+
+Paths are canonical: a mount through a symlink is refused, since the kernel's table shows real paths only.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from commands.drivers.base import Host, Source
+from commands.errors import DriverError, Foreign
+
+_TABLE = "/proc/self/mountinfo"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A line of the kernel's mount table. ``root`` is the part of the file system that is mounted at ``path``."""
+
+    id: int
+    parent: int
+    device: str
+    root: str
+    path: str
+    read_only: bool
+    shared: bool
+    kind: str
+    source: str
+
+
+class LinuxMounts:
+    """Mounts and unmounts with mount(8), looks with the kernel's table. Nothing is ever stacked or unmounted lazily."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def layers(self, path: str) -> int:
+        """How many mounts are stacked at exactly this path."""
+        return sum(mount.path == path for mount in mounted(self._host))
+
+    def holds(self, path: str, source: Source) -> bool:
+        """Whether the topmost mount at ``path`` is ``source``."""
+        top = topmost(mounted(self._host), path)
+        return top is not None and self._is(top, source)
+
+    def mount(self, source: Source, path: str) -> None:
+        """Mount ``source`` read-only at ``path``. Raises Foreign when anything else is mounted there."""
+        top = topmost(mounted(self._host), path)
+        if top is None:
+            self._host.make_directory(path)
+            self._host.resolve_beneath("/", path)
+            self._host.run(["mount", *_options(source), "--", source.what, path])
+        elif not self._is(top, source):
+            raise Foreign(f"cannot mount {source.what} at {path}: {top.source} is mounted there")
+        elif not top.read_only:  # an engine was killed between mount(8)'s two system calls
+            self._host.run(["mount", "-o", "remount,bind,ro", "--", path])
+
+    def unmount(self, path: str) -> None:
+        """Unmount the topmost mount at ``path``; nothing mounted is success, in use is a DriverError."""
+        if self.layers(path):
+            self._host.run(["umount", "--", path])
+
+    def move(self, old: str, new: str) -> None:
+        """Move a mount. Moved already is success; so is a move that was interrupted, once it is finished here.
+
+        The kernel refuses to move a mount whose parent is shared, which is what systemd makes of ``/``. There the
+        mount is bound to the new place before it is unmounted at the old one: it is in both for a moment.
+        """
+        table = mounted(self._host)
+        moving, there = topmost(table, old), topmost(table, new)
+        if moving is None:
+            if there is None:
+                raise DriverError(f"cannot move the mount at {old} to {new}: nothing is mounted at either")
+            return
+        if there is not None and (there.device, there.root) != (moving.device, moving.root):
+            raise Foreign(f"cannot move the mount at {old} to {new}: {there.source} is mounted there")
+        if there is None:
+            self._host.make_directory(new)
+            self._host.resolve_beneath("/", new)
+            if not any(mount.id == moving.parent and mount.shared for mount in table):
+                self._host.run(["mount", "--move", "--", old, new])
+                return
+            self._host.run(["mount", "-o", "bind", "--", old, new])  # read-only if the old one is
+        self._host.run(["umount", "--", old])
+
+    def _is(self, mount: Mount, source: Source) -> bool:
+        if source.kind != "bind":
+            return (mount.kind, mount.source) == (source.kind, source.what)
+        here, there = self._host.stat(mount.path, follow=True), self._host.stat(source.what, follow=True)
+        return here is not None and there is not None and (here.device, here.inode) == (there.device, there.inode)
+
+
+def mounted(host: Host) -> tuple[Mount, ...]:
+    """The mount table as the kernel tells it now."""
+    return parse_mounts(host.read(_TABLE).decode(errors="surrogateescape"))
+
+
+def topmost(mounts: Sequence[Mount], path: str) -> Mount | None:
+    """The mount that one sees at ``path``: among those at exactly this path, the one on which no other stands."""
+    here = [mount for mount in mounts if mount.path == path]
+    covered = {mount.parent for mount in here}
+    return next((mount for mount in here if mount.id not in covered), None)
+
+
+def parse_mounts(table: str) -> tuple[Mount, ...]:
+    """The mounts of a mountinfo table, see proc(5)."""
+    return tuple(_parse_line(line) for line in table.splitlines())
+
+
+def _parse_line(line: str) -> Mount:
+    front, _, back = line.partition(" - ")
+    number, parent, device, root, path, options, *tags = front.split(" ")
+    kind, source = back.split(" ")[:2]
+    return Mount(
+        id=int(number),
+        parent=int(parent),
+        device=device,
+        root=_unescape(root),
+        path=_unescape(path),
+        read_only="ro" in options.split(","),
+        shared=any(tag.startswith("shared:") for tag in tags),
+        kind=kind,
+        source=_unescape(source),
+    )
+
+
+def _unescape(text: str) -> str:
+    r"""Undo the kernel's escapes: \040 blank, \011 tab, \012 line feed, \134 backslash."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+def _options(source: Source) -> list[str]:
+    return ["-o", "bind,ro"] if source.kind == "bind" else ["-t", source.kind, "-o", "ro"]

@@ -1,0 +1,78 @@
+"""The network behind the door: a GET and a connection, by hand.
+
+Only ``commands.drivers.host`` uses this. http.client is not used since loading it takes longer than a whole health
+check, and a jail is down meanwhile; and since its timeout is for each packet, not for the answer.
+"""
+
+import errno
+import re
+import socket
+import time
+from urllib.parse import urlsplit
+
+from commands.errors import DriverError
+
+_LINE_BYTES = 64 * 1024
+
+
+def http_status(url: str, timeout_s: float) -> int:
+    """The status code of a GET. Raises OSError, and DriverError when no HTTP is spoken or the URL is unusable."""
+    deadline = time.monotonic() + timeout_s
+    try:
+        scheme, host, port, request = _request(url)
+        with _connection(scheme, host, port, timeout_s) as connection:
+            connection.sendall(request)
+            line = _first_line(connection, deadline)
+    except ValueError as error:
+        remedy = "write it as http://HOST[:PORT]/PATH or https://..., without user, password or blanks"
+        raise DriverError(f"cannot get {url}: not a usable URL", remedy=remedy) from error
+    answer = re.fullmatch(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: .*)?\r?", line)
+    if answer is None:
+        raise DriverError(f"cannot get {url}: what answers there does not speak HTTP")
+    return int(answer[1])
+
+
+def connect(address: str, port: int, timeout_s: float) -> None:
+    """Open and close a TCP connection. Raises OSError."""
+    socket.create_connection((address, port), timeout=timeout_s).close()
+
+
+def _request(url: str) -> tuple[str, str, int, bytes]:
+    """Scheme, host, port and the bytes of a GET. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise ValueError(url)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not re.fullmatch(r"[!-~]+", path + parts.netloc):
+        raise ValueError(url)
+    head = f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUser-Agent: rootswap\r\nAccept: */*\r\n"
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return parts.scheme, parts.hostname, port, f"{head}Connection: close\r\n\r\n".encode("ascii")
+
+
+def _connection(scheme: str, host: str, port: int, timeout_s: float) -> socket.socket:
+    connection = socket.create_connection((host, port), timeout=timeout_s)
+    if scheme == "http":
+        return connection
+    import ssl
+
+    try:
+        return ssl.create_default_context().wrap_socket(connection, server_hostname=host)
+    except ssl.SSLError as error:  # its number is not an errno
+        cause = getattr(error, "verify_message", None) or error.reason
+        raise OSError(errno.EPROTO, f"the TLS handshake failed: {cause}") from error
+
+
+def _first_line(connection: socket.socket, deadline: float) -> bytes:
+    """What is sent up to the first line feed, at most 64 KiB. Raises OSError at the deadline."""
+    received = b""
+    while b"\n" not in received and len(received) < _LINE_BYTES:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        connection.settimeout(left)
+        chunk = connection.recv(4096)
+        if not chunk:
+            break
+        received += chunk
+    return received.partition(b"\n")[0]

@@ -1,0 +1,1 @@
+"""One suite for each Protocol, run against every driver that claims to follow it."""

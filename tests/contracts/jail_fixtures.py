@@ -1,0 +1,158 @@
+"""Small roots and the jails on them: for the contracts of jails, health, builders and roots."""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from commands.drivers.base import Jails, JailSpec, JailState, MountedVolume, Source
+from commands.drivers.host import LocalHost
+from commands.drivers.lxc import LxcJails
+from commands.drivers.lxc_config import cgroup_of
+from commands.drivers.memory import MemoryWorld
+
+PROGRAMS = ("sh", "sleep", "cat", "env", "id", "setpriv")
+MOUNT_POINTS = ("proc", "sys", "dev", "run", "tmp", "data")
+
+#: A first process that ends at once when it is told to; plain ``sleep`` would not feel a signal as process 1.
+SERVE = "trap 'exit 0' TERM; while :; do sleep 10 & wait $!; done"
+
+
+def tiny_root(directory: Path, programs: tuple[str, ...] = PROGRAMS) -> Path:
+    """A root of a few of this machine's own programs and the libraries that they need."""
+    for name in ("bin", *MOUNT_POINTS):
+        (directory / name).mkdir(parents=True)
+    for program in programs:
+        found = shutil.which(program)
+        assert found is not None, f"{program} is not installed"
+        shutil.copy2(Path(found).resolve(), directory / "bin" / program)
+        listed = subprocess.run(["ldd", found], capture_output=True, text=True, check=True).stdout
+        for library in re.findall(r"(/\S+) \(0x", listed):
+            target = directory / library.lstrip("/")
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(Path(library).resolve(), target)
+    return directory
+
+
+def eventually(holds: Callable[[], object], timeout_s: float = 5.0) -> bool:
+    """Whether ``holds`` comes true in time."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+@dataclass
+class JailBench:
+    """One kind of jails, a jail to start, the source of its root and that of another root."""
+
+    jails: Jails
+    spec: JailSpec
+    source: Source
+    other: Source
+    lose_root: Callable[[], object]
+
+
+@contextmanager
+def memory_bench(_directory: Path) -> Iterator[JailBench]:
+    """A jail in memory."""
+    world = MemoryWorld()
+    (driver, jails), *_ = world.drivers().jails.items()
+    for release in ("debian@00000001", "debian@00000002"):
+        world.put(f"release:{release}", "a root")
+    world.put("mount:/roots/web", "debian@00000001")
+    spec = JailSpec(driver=driver, name="web", root="/roots/web", command=("/bin/sh", "-c", SERVE))
+    source, other = (Source("memory", release) for release in ("debian@00000001", "debian@00000002"))
+    yield JailBench(jails, spec, source, other, lose_root=lambda: world.drop("mount:/roots/web"))
+
+
+@contextmanager
+def lxc_bench(directory: Path) -> Iterator[JailBench]:
+    """A real LXC container."""
+    with lxc_site(directory) as site:
+        other = directory / "other"
+        other.mkdir()
+        bench = JailBench(
+            site.jails,
+            site.spec(),
+            Source("bind", str(site.root)),
+            Source("bind", str(other)),
+            lose_root=lambda: site.root.rename(directory / "lost"),
+        )
+        yield bench
+
+
+@dataclass
+class LxcSite:
+    """A tiny root, a volume mounted at /data, and LXC containers that are gone at the end."""
+
+    directory: Path
+    host: LocalHost
+    jails: LxcJails
+    root: Path
+    data: Path
+    made: list[JailSpec] = field(default_factory=list)
+
+    def spec(self, script: str = SERVE, **changes: Any) -> JailSpec:
+        """A jail that runs a shell script."""
+        values: dict[str, Any] = {
+            "driver": "lxc",
+            "name": "rswap-test",
+            "root": str(self.root),
+            "command": ("/bin/sh", "-c", script),
+            "volumes": (MountedVolume(name="data", source=str(self.data), path="/data"),),
+            "stop_timeout_s": 5.0,
+        }
+        spec = JailSpec.model_validate({**values, **changes})
+        self.made.append(spec)
+        return spec
+
+    def first_process(self, spec: JailSpec) -> int:
+        """The process that is number 1 inside."""
+        asked = ["lxc-info", "-n", spec.name, "-P", str(self.directory / "lxc"), "-p", "-H"]
+        return int(self.host.run(asked).stdout)
+
+    def monitor(self, spec: JailSpec) -> int:
+        """LXC's own process, whose child the first process of the jail is."""
+        status = Path(f"/proc/{self.first_process(spec)}/status").read_text()
+        match = re.search(r"^PPid:\s*(\d+)$", status, re.MULTILINE)
+        assert match is not None
+        return int(match[1])
+
+
+@contextmanager
+def lxc_site(directory: Path, host: LocalHost | None = None) -> Iterator[LxcSite]:
+    """Somewhere for LXC containers to run."""
+    (directory / "lxc").mkdir()
+    data = directory / "volume with blanks"
+    data.mkdir()
+    used = host or LocalHost()
+    jails = LxcJails(used, str(directory / "lxc"))
+    site = LxcSite(directory, used, jails, tiny_root(directory / "root"), data)
+    try:
+        yield site
+    finally:
+        for spec in {spec.name: spec for spec in site.made}.values():
+            jails.stop(spec.model_copy(update={"stop_timeout_s": 0.0}))
+            assert jails.state(spec) is JailState.STOPPED
+            cgroup = cgroup_of(str(directory / "lxc" / spec.name))
+            assert eventually(lambda cgroup=cgroup: remove_cgroups(cgroup))  # type: ignore[misc]
+
+
+def remove_cgroups(path: str) -> bool:
+    """Remove the cgroups of a jail, which LXC leaves; True once no process keeps one."""
+    tops = [Path("/sys/fs/cgroup", controller, path) for controller in ("", *os.listdir("/sys/fs/cgroup"))]
+    for top in tops:
+        for group, _, _ in os.walk(top, topdown=False):
+            with suppress(OSError):
+                os.rmdir(group)
+    return not any(top.exists() for top in tops)
