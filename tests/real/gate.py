@@ -1,0 +1,64 @@
+"""The fault injector at the one door: a Host around LocalHost that passes a gate before and after every effect."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from commands.drivers.base import Completed
+from commands.drivers.host import LocalHost
+
+#: Commands that only look; being killed before or after one of them leaves the same host as before.
+_LOOKS = ("lxc-info", "btrfs subvolume show", "btrfs property get", "btrfs filesystem", "find")
+
+
+class GatedHost(LocalHost):
+    """The local machine; ``gate`` hears "before …", "during …" and "after …" each effect."""
+
+    def __init__(self, lock_fd: int | None, gate: Callable[[str], None]) -> None:
+        super().__init__(lock_fd)
+        self._gate = gate
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float = 60.0,
+        check: bool = True,
+        environment: Mapping[str, str] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        holds_lock: bool = True,
+    ) -> Completed:
+        words = " ".join(argv)
+        effect = not words.startswith(_LOOKS)
+        if effect:
+            self._gate(f"before {words}")
+            self._gate(f"during {words}")
+        completed = super().run(
+            argv, timeout_s=timeout_s, check=check, environment=environment, cancelled=cancelled, holds_lock=holds_lock
+        )
+        if effect:
+            self._gate(f"after {words}")
+        return completed
+
+    def write(self, path: str, content: bytes, mode: int = 0o600) -> None:
+        self._gate(f"before writing {path}")
+        super().write(path, content, mode)
+        self._gate(f"after writing {path}")
+
+    def make_directory(self, path: str, mode: int = 0o755) -> None:
+        self._gate(f"before making {path}")
+        super().make_directory(path, mode)
+        self._gate(f"after making {path}")
+
+    def remove(self, path: str) -> None:
+        self._gate(f"before removing {path}")
+        super().remove(path)
+        self._gate(f"after removing {path}")
+
+    def rename(self, old: str, new: str) -> None:
+        self._gate(f"before renaming {old}")
+        super().rename(old, new)
+        self._gate(f"after renaming {old}")
+
+    def sync(self, path: str) -> None:
+        self._gate(f"before syncing {path}")
+        super().sync(path)
+        self._gate(f"after syncing {path}")
