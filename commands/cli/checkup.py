@@ -193,7 +193,9 @@ def _ledger_opened(reader: LedgerReader) -> Iterator[Finding]:
     for row in opened:
         stuck = row.state is State.STUCK
         remedy = (
-            f"`rootswap resolve {row.transaction}`" if stuck else "`rootswap recover`, unless an engine works on it"
+            f"`rootswap resolve {row.transaction} --choice … --reason …`"
+            if stuck
+            else "`rootswap recover`, unless an engine works on it"
         )
         detail = f"{row.transaction} of {row.target} is {'stuck' if stuck else 'open'}"
         yield Finding("transactions", "bad" if stuck else "warning", detail, remedy)

@@ -17,6 +17,7 @@ class Live(NamedTuple):
 
     state: str | None
     mismatch: str | None
+    remedy: str | None = None
 
 
 class PoolLive(NamedTuple):
@@ -94,13 +95,17 @@ def _compare(on: "Drivers", jail: "JailSpec", release: str, running: bool) -> Li
     state = runtime.state(jail)
     source = on.storage.root_source(release)
     layers = on.mounts.layers(jail.root)
-    mismatch = None
-    if state is not (JailState.RUNNING if running else JailState.STOPPED):
-        mismatch = f"it is {state}, the ledger says {'running' if running else 'stopped'}"
-    elif layers > 1 or (layers == 1 and not on.mounts.holds(jail.root, source)):
+    mismatch, remedy = None, "rootswap recover"
+    if layers > 1 or (layers == 1 and not on.mounts.holds(jail.root, source)):
         mismatch = f"another root than {release} is mounted at {jail.root}"
-    elif running and layers == 0:
+        remedy = f"findmnt {jail.root}, unmount it, then rootswap recover"
+    elif state is JailState.RUNNING and not running:
+        mismatch, remedy = "it is running, the ledger says stopped", f"rootswap jail stop {jail.name}"
+    elif running and state is not JailState.RUNNING:
+        mismatch = f"it is {state}, the ledger says running"
+    elif layers == 0:
         mismatch = f"nothing is mounted at {jail.root}"
     elif running and not runtime.runs_on(jail, source):
         mismatch = f"it runs on another root than {release}"
-    return Live(state.value, mismatch)
+        remedy = f"rootswap jail stop {jail.name}, then rootswap jail start {jail.name}"
+    return Live(state.value, mismatch, remedy if mismatch else None)

@@ -75,10 +75,15 @@ def look(config: "Config", reader: "LedgerReader") -> Overview:
     )
 
 
+#: What people call an open transaction, other than stuck.
+_WORDS = {"forward": "unfinished", "unwinding": "being taken back"}
+
+
 def remedy(line: "TransactionLine", engine: str | None) -> str:
     """What to do about an open transaction."""
     if line.state == "stuck":
-        return f"rootswap tx show {line.transaction_id}, mend the host, then rootswap resolve {line.transaction_id}"
+        resolve = f"rootswap resolve {line.transaction_id} --choice … --reason …"
+        return f"rootswap tx show {line.transaction_id}, mend the host, then {resolve}"
     if engine is not None:
         return f"engine {engine} is at work: rootswap tx watch {line.transaction_id}"
     return "rootswap recover"
@@ -156,8 +161,8 @@ def _attention(overview: Overview, utc: bool) -> list[str]:
     for line in overview.attention:
         cause = f": {line.cause}" if line.cause else ""
         lines.append(
-            f"{line.transaction_id}  {line.kind} of {line.target} is {line.state}, begun {when(line.begun_at, utc)} "
-            f"by {line.login}{cause}\n  → {remedy(line, overview.engine)}\n"
+            f"{line.transaction_id}  {line.kind} of {line.target} is {_WORDS.get(line.state, line.state)}, "
+            f"begun {when(line.begun_at, utc)} by {line.login}{cause}\n  → {remedy(line, overview.engine)}\n"
         )
     return lines
 
@@ -180,6 +185,6 @@ def _mismatches(overview: Overview) -> str:
     lines = []
     for name, live in (overview.live or {}).items():
         if live.mismatch:
-            why = "a transaction is open on it" if f"jail:{name}" in busy else "rootswap recover"
+            why = "a transaction is open on it" if f"jail:{name}" in busy else live.remedy
             lines.append(f"(!) {name}: {live.mismatch} → {why}\n")
     return "".join(lines)

@@ -140,7 +140,7 @@ def sentence(plan: Plan, outcome: Outcome) -> str:
         case "start" | "stop":
             told = f"{name} {'runs' if plan.kind == 'start' else 'is stopped'}"
         case "destroy-release":
-            told = f"a release of {name} is destroyed"
+            told = f"{_destroyed(plan)} is destroyed"
         case _:
             assert_never(plan.kind)
     down = "" if outcome.downtime_ns is None else f", down for {output.milliseconds(outcome.downtime_ns)}"
@@ -150,6 +150,10 @@ def sentence(plan: Plan, outcome: Outcome) -> str:
 def name_of(plan: Plan) -> str:
     """What the plan changes, as people call it."""
     return plan.target.partition(":")[2]
+
+
+def _destroyed(plan: Plan) -> str:
+    return ", ".join(step.release for step in plan.steps if step.kind == "retire_release")
 
 
 def release_of(plan: Plan) -> str | None:

@@ -174,7 +174,7 @@ def _heading(line: "TransactionLine", utc: bool) -> str:
         "reason": line.reason,
         "ticket": line.ticket,
         "approved by": line.approved_by,
-        "recovered": f"recovery took {line.recovered} decisions" if line.recovered else None,
+        "recovered": f"decisions of recovery: {line.recovered}" if line.recovered else None,
         "newer": f"{line.newer_events} records are of a newer rootswap and not shown" if line.newer_events else None,
     }
     return "".join(f"{name + ':':13}{fact}\n" for name, fact in facts.items() if fact)
@@ -230,7 +230,8 @@ def follow(
         if state in ENDS:
             return COMMITTED if state == State.COMMITTED else NOT_COMMITTED
         if state == State.STUCK:
-            note(f"transaction {transaction} is stuck: see `rootswap tx show {transaction}`, then `rootswap resolve`")
+            resolve = f"rootswap resolve {transaction} --choice … --reason …"
+            note(f"transaction {transaction} is stuck: see `rootswap tx show {transaction}`, then `{resolve}`")
             return OPERATOR
         lonely = 0 if is_engine_alive() else lonely + 1
         if lonely >= PATIENCE:

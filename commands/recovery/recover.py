@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Literal
 
 from commands.config import Config
-from commands.drivers.base import JailState, Presence
+from commands.drivers.base import JailSpec, JailState, Presence
 from commands.errors import UsageError
 from commands.transactions.decide import Action, Circumstances, Course, Way, choose_action, choose_way
 from commands.transactions.engine import Engine, Outcome, Run
@@ -92,6 +92,11 @@ class Recoverer:
         if status is None or status.state is not State.STUCK:
             raise UsageError(
                 f"cannot resolve transaction {transaction}: it is not stuck", remedy="see `rootswap tx list`"
+            )
+        if choice == "continue" and status.unwound:
+            raise UsageError(
+                f"cannot continue transaction {transaction}: it has already turned back",
+                remedy="choose --choice unwind",
             )
         run = self._run_of(transaction, status)
         run.note(OperatorDecided(choice=choice, by=by, why=why))
@@ -192,13 +197,20 @@ class Recoverer:
         outcomes = []
         for target, stored in sorted(self._ledger.settled_targets().items()):
             settled = jail_settled(stored) if target.startswith("jail:") and target not in busy else None
-            if settled is None or self._drivers.mounts.layers(settled.deployment.jail.root):
+            if settled is None:
                 continue
-            jail = settled.deployment.jail
-            running = self._drivers.jails[jail.driver].state(jail) is JailState.RUNNING
-            plan = plan_restore(self._new_id(), self._config, settled, Seen(running=running, mounted=False))
-            outcomes.append(self._begin(plan, "restore the jail after a reboot"))
+            seen = self._see(settled.deployment.jail)
+            source = self._drivers.storage.root_source(settled.deployment.release)
+            if seen.mounted and not self._drivers.mounts.holds(settled.deployment.jail.root, source):
+                continue  # somebody else's; `status` tells it, and nothing is started on it
+            if not seen.mounted or (settled.running and not seen.running):
+                plan = plan_restore(self._new_id(), self._config, settled, seen)
+                outcomes.append(self._begin(plan, "restore the jail as it was settled"))
         return outcomes
+
+    def _see(self, jail: JailSpec) -> Seen:
+        running = self._drivers.jails[jail.driver].state(jail) is JailState.RUNNING
+        return Seen(running=running, mounted=self._drivers.mounts.layers(jail.root) > 0)
 
     def _begin(self, plan: Plan, reason: str) -> Outcome:
         return self._engine.execute(plan, Purpose(reason=reason))

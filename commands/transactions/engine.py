@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from commands.drivers.base import Drivers
-from commands.errors import Interrupted, TransactionFailed, TransactionIsStuck
+from commands.errors import Interrupted, TransactionFailed, TransactionIsStuck, how_to_resolve
 from commands.steps.step import Phase, Step
 from commands.transactions.decide import Action, Way, choose_action
 from commands.transactions.interrupt import Interrupt
@@ -84,7 +84,7 @@ class Outcome:
             raise TransactionIsStuck(
                 f"cannot finish transaction {self.transaction} of {self.target}, nor take it back: {self.cause}",
                 remedy=f"look at `rootswap tx show {self.transaction}`, mend the host, then "
-                f"`rootswap resolve {self.transaction} --choice unwind --reason WHY`",
+                f"{how_to_resolve(self.transaction)}",
             )
         error = Interrupted if self.interrupted else TransactionFailed
         raise error(

@@ -120,14 +120,17 @@ def plan_swap(
     missing = tuple(Volume(name=one.name, path=one.path) for one in jail.volumes if one.name not in seen.volumes)
     if missing:
         steps.append(CreateVolumes(jail=jail.name, volumes=missing, release=new.release))
-    steps.append(StageRoot(release=new.release, path=stage, jail=jail))
+    current = old.release if old and seen.mounted else None
+    swaps = current != new.release  # else only the configuration changes, and the root stays where it is
+    if swaps:
+        steps.append(StageRoot(release=new.release, path=stage, jail=jail))
     if old and seen.running:
         steps.append(StopJail(jail=old.jail, release=old.release, checks=old.checks))
     kept = tuple(one.name for one in old.jail.volumes if one.name in seen.volumes) if old else ()
     if kept:
         steps.append(SnapshotVolumes(jail=jail.name, volumes=kept, snapshot=transaction))
-    current = old.release if old and seen.mounted else None
-    steps.append(RemountRoot(jail=jail.name, path=jail.root, stage=stage, current=current, target=new.release))
+    if swaps:
+        steps.append(RemountRoot(jail=jail.name, path=jail.root, stage=stage, current=current, target=new.release))
     if running:
         steps.extend(_start(new))
     history = _history(kind, settled)

@@ -6,8 +6,8 @@ A refusal comes with a reason and a remedy. Nothing here changes anything.
 from collections.abc import Callable
 
 from commands.config import Config
-from commands.drivers.base import Drivers, JailState, Presence
-from commands.errors import Refused, UsageError
+from commands.drivers.base import Drivers, JailState, PoolSpec, Presence
+from commands.errors import Refused, TransactionIsStuck, UsageError, how_to_resolve
 from commands.transactions.plan import (
     Deployment,
     JailSettled,
@@ -115,9 +115,10 @@ class Requests:
         self._require_release(release)
         settled = self._jail(jail)
         new = deployment(self._config, self._drivers.storage, jail, release)
-        if settled is not None and settled.deployment == new:
-            return None
         seen = self._see(new, settled)
+        if settled is not None and settled.deployment == new:
+            self._require_serving(jail, settled, seen)
+            return None
         return plan_swap(self._new_id(), "upgrade" if settled else "deploy", self._config, settled, new, seen)
 
     def rollback(self, jail: str) -> Plan:
@@ -159,6 +160,12 @@ class Requests:
         self._require_ready(f"release:{template_of(release)}")
         if self._drivers.storage.release_presence(release) is Presence.ABSENT:
             raise UsageError(f"cannot find release {release}", remedy="see `rootswap release list`")
+        latest = self._template(template_of(release))
+        if latest is not None and latest.release == release:
+            raise Refused(
+                f"cannot destroy release {release}: it is the latest of its template",
+                remedy=f"take a newer one first with `rootswap template upgrade {template_of(release)}`",
+            )
         for target, stored in self._ledger.settled_targets().items():
             if not target.startswith("jail:"):
                 continue
@@ -248,13 +255,17 @@ class Requests:
 
     def _require_idle(self, target: str) -> None:
         for transaction, status in self._ledger.open_transactions().items():
-            if status.target == target:
-                stuck = status.state is State.STUCK
-                remedy = f"run `rootswap resolve {transaction}`" if stuck else "run `rootswap recover`"
-                raise TargetBusy(
-                    f"cannot change {target}: transaction {transaction} is {'stuck' if stuck else 'open'}",
-                    remedy=remedy,
+            if status.target != target:
+                continue
+            if status.state is State.STUCK:
+                look = f"look at `rootswap tx show {transaction}`, mend the host"
+                raise TransactionIsStuck(
+                    f"cannot change {target}: transaction {transaction} is stuck",
+                    remedy=f"{look}, then {how_to_resolve(transaction)}",
                 )
+            raise TargetBusy(
+                f"cannot change {target}: transaction {transaction} is open", remedy="run `rootswap recover`"
+            )
         self._ledger.require_space(LEDGER_RESERVE_BYTES)
 
     def _require_ready(self, target: str) -> None:
@@ -264,7 +275,7 @@ class Requests:
             raise Refused("cannot use the pool: it is not created yet", remedy="run `rootswap init`")
         if settled.pool != pool_spec(self._config):
             raise Refused(
-                f"cannot use the pool: it was created at {settled.pool.path}, the configuration says otherwise",
+                f"cannot use the pool: it was created with {_differences(settled.pool, pool_spec(self._config))}",
                 remedy="put the [storage] table back as it was",
             )
         if self._drivers.storage.pool_presence(settled.pool) is not Presence.PRESENT:
@@ -328,6 +339,14 @@ class Requests:
                 return fact.fingerprint
         return None
 
+    @staticmethod
+    def _require_serving(jail: str, settled: JailSettled, seen: Seen) -> None:
+        if settled.running and not (seen.running and seen.mounted):
+            raise Refused(
+                f"cannot upgrade {jail}: it is on {settled.deployment.release} already, but it does not run",
+                remedy="run `rootswap recover`, which starts it",
+            )
+
     def _require_no_drift(self, settled: JailSettled, layers: int) -> None:
         now = settled.deployment
         source = self._drivers.storage.root_source(now.release)
@@ -369,3 +388,11 @@ class Requests:
             if step.kind == "build_template":
                 self._drivers.builder.preflight(step.recipe)
         return plan
+
+
+def _differences(created: PoolSpec, configured: PoolSpec) -> str:
+    """The keys of the pool that are configured otherwise than it was created."""
+    now = configured.model_dump()
+    return ", ".join(
+        f"{key} {value!r}, not {now[key]!r}" for key, value in created.model_dump().items() if value != now[key]
+    )

@@ -106,7 +106,7 @@ def test_3_for_what_needs_an_operator_and_0_once_it_is_resolved(bench: Bench) ->
     assert printed.code == 3
     assert "rootswap resolve" in printed.err
     transaction = bench.run("tx", "list", "--open", "--json").data[0]["transaction"]
-    assert bench.run("upgrade", "web").code == 75
+    assert bench.run("upgrade", "web").code == 3
     assert bench.run("resolve", transaction, "--choice", "unwind", "--reason", "mended").code == 2
     assert bench.run("resolve", "zz", "--choice", "unwind", "--reason", "mended", "-y").code == 2
     del bench.world.state["jail:web"]

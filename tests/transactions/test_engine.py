@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from commands.bootstrap import Session
-from commands.errors import Foreign, Interrupted, TransactionFailed, TransactionIsStuck, UsageError
+from commands.errors import Foreign, Interrupted, Refused, TransactionFailed, TransactionIsStuck, UsageError
 from commands.transactions.plan import Plan, Purpose, jail_settled
+from commands.transactions.rehearsal import rehearse
 from ledger.errors import AppendFailed, LedgerUnusable, TargetBusy
 from ledger.events import StepStarted, StepUndoStarted
 from ledger.lifecycle import State
-from tests.site import Crash, Script, Site, fail
+from tests.site import CONFIG, Crash, Script, Site, fail
 
 
 @pytest.fixture
@@ -222,9 +223,9 @@ def get_stuck(site: Site) -> str:
 
 def test_a_foreign_root_gets_the_transaction_stuck_and_blocks_its_target(site: Site) -> None:
     get_stuck(site)
-    with site.session() as session, pytest.raises(TargetBusy) as caught:
+    with site.session() as session, pytest.raises(TransactionIsStuck) as caught:
         session.requests.upgrade("web", None)
-    assert "stuck" in caught.value.message
+    assert "resolve" in caught.value.remedy
     with site.session() as session:
         first = len(session.ledger.open_transactions())
         recovery = session.recoverer.recover()
@@ -338,3 +339,61 @@ def test_an_upgraded_template_keeps_one_head_and_all_releases(site: Site) -> Non
     with site.session() as session:
         assert session.drivers.storage.templates() == (("debian", "00000003"),)
         assert session.drivers.storage.releases() == ("debian@00000001", "debian@00000003")
+
+
+def test_a_changed_configuration_is_brought_in_without_touching_the_root(site: Site) -> None:
+    site.config = CONFIG.model_copy(
+        update={"jail": {**CONFIG.jail, "web": CONFIG.jail["web"].model_copy(update={"stop_timeout_s": 3.0})}}
+    )
+    with site.session() as session:
+        plan = session.requests.upgrade("web", "debian@00000001")
+    assert plan is not None
+    rehearse(plan)
+    assert {step.kind for step in plan.steps} == {"stop_jail", "snapshot_volumes", "start_jail", "check_health"}
+    before = site.host()
+    site.run(lambda session: session.requests.upgrade("web", "debian@00000001")).raise_unless_committed()
+    assert site.host() == before
+    with site.session() as session:
+        assert session.requests.upgrade("web", "debian@00000001") is None
+
+
+def test_every_plan_of_a_jail_can_be_rehearsed(site: Site) -> None:
+    with site.session() as session:
+        rehearse(upgrade(session))
+        mail = session.requests.upgrade("mail", None)
+        assert mail is not None
+        rehearse(mail)
+    site.run(upgrade).raise_unless_committed()
+    with site.session() as session:
+        rehearse(session.requests.rollback("web"))
+
+
+def test_a_jail_that_died_is_not_called_up_to_date_and_recovery_starts_it(site: Site) -> None:
+    site.run(upgrade).raise_unless_committed()
+    before = site.host()
+    del site.world.state["jail:web"]
+    with site.session() as session, pytest.raises(Refused, match="does not run"):
+        session.requests.upgrade("web", None)
+    with site.session() as session:
+        assert [outcome.state for outcome in session.recoverer.recover().restored] == [State.COMMITTED]
+    assert site.host() == before
+
+
+def test_recovery_starts_nothing_on_a_root_that_is_not_ours(site: Site) -> None:
+    site.world.state["mount:/memory/jails/web/root"] = "somebody else's disk"
+    del site.world.state["jail:web"]
+    with site.session() as session:
+        assert session.recoverer.recover().restored == ()
+    assert "jail:web" not in site.world.state
+
+
+def test_the_latest_release_of_a_template_is_not_destroyed(site: Site) -> None:
+    with site.session() as session, pytest.raises(Refused, match="latest"):
+        session.requests.destroy_release("debian@00000003")
+
+
+def test_what_has_turned_back_cannot_be_continued(site: Site) -> None:
+    transaction = get_stuck(site)
+    with site.session() as session, pytest.raises(UsageError) as caught:
+        session.recoverer.resolve(transaction, "continue", "alice", "why not")
+    assert "unwind" in caught.value.remedy

@@ -60,7 +60,7 @@ def test_status_sends_an_interrupted_transaction_to_recover(site: Site, run: Run
     code, out, _ = run("status")
     assert code == 0
     first, second, *_ = out.splitlines()
-    assert first.startswith("00000004  upgrade of jail:web is forward, begun ")
+    assert first.startswith("00000004  upgrade of jail:web is unfinished, begun ")
     assert second == "  → rootswap recover"
     assert "a transaction is open on it" in out
 
