@@ -25,7 +25,10 @@ GENESIS = "0" * 64
 #: Lifts the body of one event type by one schema version; must not look at anything but its argument.
 Upcaster = Callable[[JsonObject], JsonObject]
 #: Keyed by event type and the version lifted from; the result has that version plus one.
-UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
+UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
+    # Ledgers of version 1 had no key; the first one that they got is the first key.rotated.
+    ("ledger.created", 1): lambda body: {**body, "key": None},
+}
 
 _CURRENT: dict[str, int] = {
     kind.model_fields["type"].default: kind.schema_version

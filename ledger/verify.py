@@ -8,12 +8,16 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ledger.codec import AnyRecord, RawRecord
+from ledger.checkpoint import origin_of
+from ledger.codec import AnyRecord, RawRecord, Record
 from ledger.errors import IllegalEvent, LedgerDamaged
-from ledger.events import TransactionEvent
+from ledger.events import KeyRotated, LedgerCreated, TransactionEvent
 from ledger.index import Stream, TargetRow, TransactionRow, follow, select_transactions, target_rows
+from ledger.merkle import Frontier, leaf_hash
 from ledger.rows import NOTHING, Row, Tail, check_link, damaged, read_tail, select
 from ledger.schema import check_objects
+from ledger.seals import seals_after
+from ledger.vouch import Evidence, Found, Vouched, require_vouched
 
 _PAGE = 500
 
@@ -23,6 +27,7 @@ class VerifyReport:
     """What was found sound. ``head`` is the hash of the last record: whoever kept an older one can compare.
 
     ``unknown`` counts the records of a newer version: their place in the chain was verified, their meaning was not.
+    ``vouched`` is what signatures say of it; None if nobody asked.
     """
 
     records: int
@@ -30,6 +35,7 @@ class VerifyReport:
     open_transactions: int
     unknown: int
     head: str
+    vouched: Vouched | None = None
 
 
 @dataclass(slots=True)
@@ -37,6 +43,7 @@ class _Recount:
     """What the records seen so far add up to."""
 
     tail: Tail = NOTHING
+    frontier: Frontier = field(default_factory=Frontier)
     versions: dict[str, int] = field(default_factory=dict)
     open: dict[str, Stream] = field(default_factory=dict)
     transactions: dict[str, TransactionRow] = field(default_factory=dict)
@@ -45,6 +52,9 @@ class _Recount:
     unknown_transactions: set[str] = field(default_factory=set)
     unknown_targets: set[str | None] = field(default_factory=set)
     unknown: int = 0
+    #: The roots of the tree at these sizes are kept in ``found``.
+    wanted: frozenset[int] = frozenset()
+    found: Found = field(default_factory=Found)
 
     def take(self, row: Row) -> None:
         """Check ``row`` and add it; raises LedgerDamaged."""
@@ -55,7 +65,19 @@ class _Recount:
             raise damaged(record.seq, f"it is number {record.version} of {record.stream}, not {version}")
         self.versions[record.stream] = version
         self._follow(record)
+        if row.subtrees != b"".join(self.frontier.add(leaf_hash(row.record))):
+            raise damaged(record.seq, "the subtrees stored with it are not those of the records")
         self.tail = Tail(record.seq, row.hash.hex())
+        self._note(record)
+
+    def _note(self, record: AnyRecord) -> None:
+        """Keep what the signatures will be held against."""
+        if record.seq == 1:
+            self.found.origin = origin_of(record)
+        if isinstance(record, Record) and isinstance(record.event, KeyRotated | LedgerCreated):
+            self.found.keys.append((record.seq, record.event))
+        if record.seq in self.wanted:
+            self.found.roots[record.seq] = self.frontier.root()
 
     def _follow(self, record: AnyRecord) -> None:
         transaction = record.transaction
@@ -87,10 +109,11 @@ class _Recount:
             self.open[transaction] = stream
 
 
-def verify(connection: sqlite3.Connection) -> VerifyReport:
-    """Recompute everything; raises LedgerDamaged that names the first record which does not add up.
+def verify(connection: sqlite3.Connection, evidence: Evidence | None = None) -> VerifyReport:
+    """Recompute everything, and hold it against the signatures if ``evidence`` says how.
 
-    The writer may go on meanwhile: what is verified is the ledger at the moment of the call.
+    Raises LedgerDamaged that names the first record which does not add up. The writer may go on meanwhile: what is
+    verified is the ledger at the moment of the call.
     """
     check_objects(connection)
     _check_pages(connection)
@@ -100,9 +123,11 @@ def verify(connection: sqlite3.Connection) -> VerifyReport:
         end = read_tail(connection)
         transactions = {row.transaction: row for row in select_transactions(connection, "")}
         targets = {row.target: row for row in target_rows(connection)}
+        seals = seals_after(connection, 0)
     finally:
         connection.execute("ROLLBACK")
-    recount = _Recount()
+    kept = () if evidence is None else evidence.sizes
+    recount = _Recount(wanted=frozenset([*(seal.checkpoint.size for seal in seals), *kept]))
     for row in _pages(connection, end.seq):
         recount.take(row)
     if recount.tail != end:
@@ -115,6 +140,7 @@ def verify(connection: sqlite3.Connection) -> VerifyReport:
         open_transactions=len(recount.open),
         unknown=recount.unknown,
         head=end.hash,
+        vouched=require_vouched(end.seq, seals, recount.found, evidence),
     )
 
 
