@@ -12,7 +12,6 @@ import re
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from ledger.codec import Envelope
 from ledger.merkle import HASH_BYTES
 
 #: What our signatures are for; a signature over the same bytes for any other purpose is worth nothing here.
@@ -87,10 +86,9 @@ class Seal:
         return checker.is_signed(self.checkpoint.text.encode(), self.signature, key, CHECKPOINT_NAMESPACE)
 
 
-def origin_of(first: Envelope) -> str:
+def origin_of(host_id: str, event_id: str) -> str:
     """What a ledger is called in its checkpoints, by its first record: no two ledgers of a host share that name."""
-    host = _NOT_IN_A_NAME.sub("-", first.host_id) or "unknown"
-    return f"rootswap/{host}/{first.event_id}"
+    return f"rootswap/{_NOT_IN_A_NAME.sub('-', host_id) or 'unknown'}/{event_id}"
 
 
 def rotation_text(origin: str, previous: str, key: str) -> str:

@@ -40,7 +40,8 @@ def read_origin(connection: sqlite3.Connection) -> str:
     rows = select(connection, "WHERE seq = 1")
     if not rows:
         raise damaged(1, "it is missing")
-    return origin_of(rows[0].decode_any())
+    first = rows[0].decode_any()
+    return origin_of(first.host_id, first.event_id)
 
 
 def key_in_force(connection: sqlite3.Connection, size: int) -> str | None:

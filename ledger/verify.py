@@ -73,7 +73,7 @@ class _Recount:
     def _note(self, record: AnyRecord) -> None:
         """Keep what the signatures will be held against."""
         if record.seq == 1:
-            self.found.origin = origin_of(record)
+            self.found.origin = origin_of(record.host_id, record.event_id)
         if isinstance(record, Record) and isinstance(record.event, KeyRotated | LedgerCreated):
             self.found.keys.append((record.seq, record.event))
         if record.seq in self.wanted:
@@ -132,6 +132,7 @@ def verify(connection: sqlite3.Connection, evidence: Evidence | None = None) -> 
         recount.take(row)
     if recount.tail != end:
         raise damaged(recount.tail.seq + 1, "it is missing")
+    vouched = require_vouched(end.seq, seals, recount.found, evidence)
     _compare_transactions(transactions, recount)
     _compare_targets(targets, recount)
     return VerifyReport(
@@ -140,7 +141,7 @@ def verify(connection: sqlite3.Connection, evidence: Evidence | None = None) -> 
         open_transactions=len(recount.open),
         unknown=recount.unknown,
         head=end.hash,
-        vouched=require_vouched(end.seq, seals, recount.found, evidence),
+        vouched=vouched,
     )
 
 
