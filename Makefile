@@ -9,7 +9,7 @@ STAMP   := $(VENV)/.installed
 
 # tool:Debian package; what the demo and the tests marked `real` call.
 SYSTEM_TOOLS := mkfs.btrfs:btrfs-progs lxc-start:lxc mmdebstrap:mmdebstrap ip:iproute2 losetup:util-linux
-TEST_TOOLS   := strace:strace
+TEST_TOOLS   := strace:strace busybox:busybox-static
 
 APT_INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 WITH_VENV   := PATH="$(abspath $(VENV))/bin:$$PATH:/usr/sbin:/sbin"
@@ -62,7 +62,8 @@ demo: setup ## Upgrade a container and roll it back, on loop devices (root)
 clean-demo: ## Remove whatever the demo left on this machine (root)
 	$(WITH_VENV) tests/demo/run clean
 
-bench: setup ## Measure downtime against the floor
+bench: setup ## Measure downtime and commits against their floors (root)
+	$(call install-tools,$(SYSTEM_TOOLS) $(TEST_TOOLS))
 	$(WITH_VENV) $(PYTHON) -m tests.benchmarks
 
 

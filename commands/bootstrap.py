@@ -57,7 +57,7 @@ def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Inter
     from commands.drivers.lxc import LxcJails
     from commands.drivers.mounts import LinuxMounts
     from commands.drivers.roots import inspect_root
-    from commands.transactions.planners import pool_spec
+    from commands.transactions.pool import pool_spec
 
     mounts = LinuxMounts(host)
     storage: Storage = BtrfsStorage(host, pool_spec(config))

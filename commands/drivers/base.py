@@ -1,4 +1,4 @@
-"""The Protocols that the steps are written against, and the values that pass through them.
+"""The Protocols that the steps are written against; their values are in ``values``, the host's door is in ``door``.
 
 Queries are nouns, commands are verbs. Every command is idempotent: already so is success. A command that returns has
 made its effect durable. Every failure is a ``DriverError``; a query never changes anything.
@@ -6,168 +6,51 @@ made its effect durable. Every failure is a ``DriverError``; a query never chang
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict
-
+from commands.drivers.door import Completed, Host, Stat
+from commands.drivers.values import (
+    DataSnapshot,
+    HealthCheck,
+    JailSpec,
+    JailState,
+    MountedVolume,
+    Network,
+    PoolSpec,
+    Presence,
+    Recipe,
+    Source,
+    Space,
+    Volume,
+)
 from ledger.clock import Clock
 from ledger.names import Name, ReleaseName, TransactionId
 
-
-class Presence(StrEnum):
-    """What a probe finds of a planned effect."""
-
-    ABSENT = "absent"
-    PARTIAL = "partial"
-    PRESENT = "present"
-    FOREIGN = "foreign"
-
-
-# --- the door to the host ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """A command that has ended: exit status and what it printed."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stat:
-    """What lstat tells of a path. ``device`` and ``inode`` together identify a file on this boot."""
-
-    device: int
-    inode: int
-    mode: int
-    uid: int
-    size_bytes: int
-    is_directory: bool
-    is_symlink: bool
-    is_file: bool
-
-
-class Host(Protocol):
-    """The one door: every effect on the host and every look at it goes through here."""
-
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout_s: float = 60.0,
-        check: bool = True,
-        environment: Mapping[str, str] | None = None,
-        cancelled: Callable[[], bool] | None = None,
-        holds_lock: bool = True,
-    ) -> Completed:
-        """Run a command without a shell, LC_ALL=C, no standard input, in a session of its own.
-
-        With ``check``, a status other than 0 raises DriverError with the last lines of stderr. ``cancelled`` is asked
-        while the command runs; once it says yes, the command's whole session is killed and Interrupted is raised.
-        A command that may leave something running for good must not hold the engine's lock (``holds_lock=False``).
-        Raises ToolMissing, ToolTimedOut (the session was killed), DriverError, Interrupted.
-        """
-        ...
-
-    def read(self, path: str) -> bytes:
-        """The content of a file. Raises DriverError."""
-        ...
-
-    def write(self, path: str, content: bytes, mode: int = 0o600) -> None:
-        """Replace a file atomically and durably."""
-        ...
-
-    def make_directory(self, path: str, mode: int = 0o755) -> None:
-        """Make a directory and its parents; already there is success."""
-        ...
-
-    def remove(self, path: str) -> None:
-        """Remove a file or an empty directory; already gone is success."""
-        ...
-
-    def rename(self, old: str, new: str) -> None:
-        """Rename within one file system; the new name must not exist."""
-        ...
-
-    def entries(self, path: str) -> tuple[str, ...]:
-        """The sorted names in a directory; empty if there is no such directory."""
-        ...
-
-    def stat(self, path: str, *, follow: bool = False) -> Stat | None:
-        """What is at a path, or None. Symlinks are looked at, not through, unless ``follow``."""
-        ...
-
-    def read_link(self, path: str) -> str:
-        """What a symlink says, as it is written. Raises DriverError when there is none."""
-        ...
-
-    def resolve_beneath(self, root: str, path: str) -> str:
-        """The host path of ``path`` inside ``root``, with every component a real directory or file.
-
-        Raises DriverError when a component is a symlink or ``..``: a hostile template must not lead out of its root.
-        """
-        ...
-
-    def free_bytes(self, path: str) -> int:
-        """Bytes that root can still write to the file system of ``path``."""
-        ...
-
-    def sync(self, path: str) -> None:
-        """Make everything written to the file system of ``path`` durable."""
-        ...
-
-    def http_status(self, url: str, timeout_s: float) -> int:
-        """The status code of a GET. Raises DriverError when no answer comes."""
-        ...
-
-    def connect(self, address: str, port: int, timeout_s: float) -> None:
-        """Open and close a TCP connection. Raises DriverError when it is refused."""
-        ...
-
-    def boot_id(self) -> str:
-        """What tells this boot from the next."""
-        ...
-
+__all__ = [
+    "Builder",
+    "Completed",
+    "DataSnapshot",
+    "Drivers",
+    "Health",
+    "HealthCheck",
+    "Host",
+    "JailSpec",
+    "JailState",
+    "Jails",
+    "MountedVolume",
+    "Mounts",
+    "Network",
+    "PoolSpec",
+    "Presence",
+    "Recipe",
+    "Source",
+    "Space",
+    "Stat",
+    "Storage",
+    "Volume",
+]
 
 # --- storage ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """Room left in a pool. Metadata can run out first; None where the storage keeps no separate account."""
-
-    data_free_bytes: int
-    metadata_free_bytes: int | None
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What can be mounted: ``bind`` of a directory, or a device or data set of a file system type."""
-
-    kind: str
-    what: str
-
-
-class PoolSpec(BaseModel):
-    """Where the pool is; with ``image``, a sparse file of ``size_bytes`` that rootswap makes and mounts itself."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    driver: str
-    path: str
-    image: str | None = None
-    size_bytes: int | None = None
-
-
-class Volume(BaseModel):
-    """A read-write data set of a jail: its name in the pool and the directory of the jail where it is mounted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: Name
-    path: str
 
 
 class Storage(Protocol):
@@ -294,7 +177,7 @@ class Storage(Protocol):
         ...
 
     # Data snapshots
-    def snapshots(self, jail: Name) -> tuple["DataSnapshot", ...]:
+    def snapshots(self, jail: Name) -> tuple[DataSnapshot, ...]:
         """The data snapshots of a jail, kept or unwound."""
         ...
 
@@ -309,17 +192,6 @@ class Storage(Protocol):
     def set_snapshot_aside(self, jail: Name, volumes: Sequence[Name], snapshot: TransactionId) -> None:
         """Undo ``snapshot_volumes``: a complete snapshot is kept, marked unwound; an incomplete one is destroyed."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class DataSnapshot:
-    """The volumes of a jail as they were when it was stopped by ``transaction``."""
-
-    jail: Name
-    transaction: TransactionId
-    volumes: tuple[Name, ...]
-    unwound: bool
-    path: str
 
 
 # --- mounts -----------------------------------------------------------------------------------------------------------
@@ -350,52 +222,6 @@ class Mounts(Protocol):
 
 
 # --- jails ------------------------------------------------------------------------------------------------------------
-
-
-class JailState(StrEnum):
-    """What the runtime says of a jail."""
-
-    STOPPED = "stopped"
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-
-
-class Network(BaseModel):
-    """The host's network, or a pair of virtual interfaces of which one end is the jail's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    kind: Literal["host", "veth"] = "host"
-    link: str | None = None
-    interface: str | None = None
-    address: str | None = None
-    gateway: str | None = None
-
-
-class MountedVolume(BaseModel):
-    """A volume as a jail sees it: ``source`` on the host at ``path`` in the jail."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: Name
-    source: str
-    path: str
-
-
-class JailSpec(BaseModel):
-    """All that a runtime needs to start a jail; frozen into the plan, so that undo starts what ran before."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    driver: str
-    name: Name
-    root: str
-    command: tuple[str, ...]
-    volumes: tuple[MountedVolume, ...] = ()
-    network: Network = Network()
-    environment: tuple[tuple[str, str], ...] = ()
-    stop_signal: str = "SIGTERM"
-    stop_timeout_s: float = 10.0
-    start_timeout_s: float = 30.0
-    settings: str | None = None
 
 
 class Jails(Protocol):
@@ -429,20 +255,6 @@ class Jails(Protocol):
 # --- health checks ----------------------------------------------------------------------------------------------------
 
 
-class HealthCheck(BaseModel):
-    """One question to a jail, of exactly one kind; asked until it was answered well ``successes`` times in a row."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: Name
-    http: str | None = None
-    expect_status: int = 200
-    tcp: str | None = None
-    command: tuple[str, ...] | None = None
-    timeout_s: float = 30.0
-    interval_s: float = 0.005
-    successes: int = 1
-
-
 class Health(Protocol):
     """Asks a jail whether it is well."""
 
@@ -452,19 +264,6 @@ class Health(Protocol):
 
 
 # --- template builders ------------------------------------------------------------------------------------------------
-
-
-class Recipe(BaseModel):
-    """How the content of a template comes about: from nothing (bootstrap) or from its base (upgrade)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    method: Literal["debian", "tar", "script", "apt", "inside"]
-    suite: str | None = None
-    packages: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
-    file: str | None = None
-    sha256: str | None = None
-    timeout_s: float = 3600.0
 
 
 class Builder(Protocol):

@@ -201,7 +201,7 @@ class BtrfsStorage(BtrfsObjects):
         return Presence.PARTIAL if self._host.stat(home) is not None else Presence.ABSENT
 
     def snapshot_volumes(self, jail: Name, volumes: Sequence[Name], snapshot: TransactionId) -> None:
-        """Keep the volumes of a stopped jail as they are at this moment: one process for each, and one sync."""
+        """Keep the volumes of a stopped jail as they are at this moment; no process is started for it."""
         presence = self.snapshot_presence(jail, volumes, snapshot)
         if presence is Presence.PRESENT:
             return
@@ -211,7 +211,7 @@ class BtrfsStorage(BtrfsObjects):
         self._host.make_directory(home, 0o700)
         for volume in volumes:
             origin = self.volume_path(jail, volume)
-            self._host.run(["btrfs", "subvolume", "snapshot", "-r", origin, f"{home}/{volume}"])
+            self._host.snapshot_subvolume(origin, home, volume)
         self._host.sync(home)
 
     def set_snapshot_aside(self, jail: Name, volumes: Sequence[Name], snapshot: TransactionId) -> None:

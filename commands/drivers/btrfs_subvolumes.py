@@ -27,6 +27,10 @@ class BtrfsHost(Host, Protocol):
         """What the file system of a directory answers to a control request that only asks. Raises DriverError."""
         ...
 
+    def snapshot_subvolume(self, source: str, directory: str, name: str) -> None:
+        """A read-only snapshot of a subvolume as ``directory``/``name``, durable when it returns."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Subvolume:

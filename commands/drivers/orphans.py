@@ -95,5 +95,5 @@ def _command(process: Path) -> str:
         words = (process / "cmdline").read_bytes().split(b"\0")
     except OSError:
         return "?"
-    text = " ".join(word.decode(errors="replace") for word in words if word)
-    return "".join(c if c.isprintable() else "?" for c in text)[:120] or "?"
+    text = " ".join(b" ".join(words).decode(errors="replace").split())
+    return "".join(c if c.isprintable() else "?" for c in text)[:100] or "?"

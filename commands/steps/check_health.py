@@ -12,6 +12,8 @@ from ledger.facts import HealthPassed
 SLOWEST_POLL_S = 0.1
 #: The last question is asked with at least this much time for its answer.
 _LEAST_PATIENCE_S = 0.5
+#: How often the runtime is asked whether the jail still runs: a dead jail need not be waited for.
+_STATE_EVERY_S = 0.25
 
 
 class CheckHealth(Step):
@@ -60,7 +62,7 @@ def wait_for_health(on: Drivers, jail: JailSpec, checks: Sequence[HealthCheck]) 
         trouble = _wait_for(on, jail, check)
         if trouble is not None:
             if on.jails[jail.driver].state(jail) is not JailState.RUNNING:
-                trouble = "the jail has stopped by itself"
+                return f"cannot pass health check {check.name}: the jail has stopped by itself"
             return f"cannot pass health check {check.name} within {check.timeout_s:g} s: {trouble}"
     return None
 
@@ -69,14 +71,20 @@ def _wait_for(on: Drivers, jail: JailSpec, check: HealthCheck) -> str | None:
     begun = on.clock.monotonic_ns()
     pause = check.interval_s
     in_a_row = 0
+    ask_state_at_s = _STATE_EVERY_S
     while True:
         left_s = check.timeout_s - (on.clock.monotonic_ns() - begun) / 1e9
         trouble = on.health.ask(check.model_copy(update={"timeout_s": max(left_s, _LEAST_PATIENCE_S)}), jail)
         in_a_row = 0 if trouble else in_a_row + 1
         if in_a_row >= check.successes:
             return None
-        if (on.clock.monotonic_ns() - begun) / 1e9 >= check.timeout_s:
+        spent_s = (on.clock.monotonic_ns() - begun) / 1e9
+        if spent_s >= check.timeout_s:
             return trouble or "too few good answers in a row"
+        if spent_s >= ask_state_at_s and on.jails[jail.driver].state(jail) is JailState.STOPPED:
+            return trouble
+        if spent_s >= ask_state_at_s:
+            ask_state_at_s += _STATE_EVERY_S
         on.clock.sleep(pause)
         pause = min(pause * 1.1, max(SLOWEST_POLL_S, check.interval_s))
 

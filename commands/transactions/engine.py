@@ -84,7 +84,7 @@ class Outcome:
             raise TransactionIsStuck(
                 f"cannot finish transaction {self.transaction} of {self.target}, nor take it back: {self.cause}",
                 remedy=f"look at `rootswap tx show {self.transaction}`, mend the host, then "
-                f"`rootswap resolve {self.transaction}`",
+                f"`rootswap resolve {self.transaction} --choice unwind --reason WHY`",
             )
         error = Interrupted if self.interrupted else TransactionFailed
         raise error(

@@ -31,6 +31,7 @@ from commands.steps.start_jail import StartJail
 from commands.steps.stop_jail import StopJail
 from commands.steps.take_snapshot import TakeSnapshot
 from commands.transactions.plan import Deployment, JailSettled, Kind, Plan, PoolSettled, TemplateSettled
+from commands.transactions.pool import pool_spec
 from ledger.names import Name, ReleaseName, TransactionId, template_of
 
 #: How many deployments a jail can be rolled back through.
@@ -54,13 +55,6 @@ def jail_root(config: Config, jail: Name) -> str:
 def jail_stage(config: Config, jail: Name) -> str:
     """Where the next root of a jail is mounted while the present one serves."""
     return f"{config.state_directory}/jails/{jail}/stage"
-
-
-def pool_spec(config: Config) -> PoolSpec:
-    """The pool as configured."""
-    storage = config.storage
-    size = storage.size if storage.image else None
-    return PoolSpec(driver=storage.driver, path=storage.path, image=storage.image, size_bytes=size)
 
 
 def deployment(config: Config, storage: Storage, jail: Name, release: ReleaseName) -> Deployment:

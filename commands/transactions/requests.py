@@ -28,8 +28,8 @@ from commands.transactions.planners import (
     plan_stop,
     plan_swap,
     plan_template_upgrade,
-    pool_spec,
 )
+from commands.transactions.pool import pool_spec
 from ledger.errors import TargetBusy, UnknownTransaction
 from ledger.events import StepSucceeded
 from ledger.facts import SnapshotTaken

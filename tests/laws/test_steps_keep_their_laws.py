@@ -18,7 +18,7 @@ from commands.steps import ALL_STEPS, AnyStep
 from commands.steps.mount_pool import MountPool
 from commands.steps.remount_root import RemountRoot
 from commands.steps.step import Step
-from commands.transactions.planners import pool_spec
+from commands.transactions.pool import pool_spec
 from ledger.errors import RootswapError
 from tests.recovery.test_crash_points import SCENARIOS, Stage
 from tests.site import CONFIG, Crash, Script

@@ -69,3 +69,8 @@ class GatedHost(LocalHost):
         self._gate(f"before syncing {path}")
         super().sync(path)
         self._gate(f"after syncing {path}")
+
+    def snapshot_subvolume(self, source: str, directory: str, name: str) -> None:
+        self._gate(f"before snapshot of {source}")
+        super().snapshot_subvolume(source, directory, name)
+        self._gate(f"after snapshot of {source}")

@@ -16,13 +16,15 @@ import tarfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from commands.bootstrap import Session, compose, make_drivers, make_origin
 from commands.config import Config
 from commands.drivers.base import JailState
 from commands.drivers.host import LocalHost
+from commands.drivers.lxc_config import cgroup_of
 from commands.drivers.mounts import LinuxMounts
 from commands.transactions.interrupt import Interrupt
 from commands.transactions.plan import Plan, Purpose, jail_settled
@@ -110,6 +112,13 @@ class RealSite:
             }
         )  # fmt: skip
         self.boot = LocalHost().boot_id()
+
+    def write_config(self) -> Path:
+        """The configuration as a file, for the command line."""
+        path = self.directory / "rootswap.toml"
+        path.write_text("\n".join(toml_lines(self.config.model_dump(mode="json", exclude_defaults=True))))
+        path.chmod(0o600)
+        return path
 
     @staticmethod
     def _jail(port: int) -> dict[str, object]:
@@ -226,6 +235,17 @@ class RealSite:
                         drivers.jails["lxc"].stop(settled.deployment.jail)
         unmount_beneath(str(self.directory))
         shutil.rmtree(self.directory)
+        self._remove_cgroups()
+
+    def _remove_cgroups(self) -> None:
+        """LXC leaves the empty cgroup of a jail that it has stopped, in every hierarchy."""
+        for jail in self.ports:
+            cgroup = cgroup_of(f"{self.config.state_directory}/lxc/{jail}")
+            for top in ("/sys/fs/cgroup", *map(str, Path("/sys/fs/cgroup").iterdir())):
+                found = sorted(Path(top).glob(f"{cgroup}/**/"), reverse=True)
+                for path in found:
+                    with suppress(OSError):
+                        path.rmdir()
 
 
 def patiently(take: Callable[[], GatedLedger]) -> GatedLedger:
@@ -238,6 +258,18 @@ def patiently(take: Callable[[], GatedLedger]) -> GatedLedger:
             if error.holder_alive or time.monotonic() > deadline:
                 raise
             time.sleep(0.002)
+
+
+def toml_lines(table: dict[str, object], name: str = "") -> Iterator[str]:
+    """A table as TOML: values first, then the tables in it. JSON's strings, numbers and lists are TOML's as well."""
+    if name:
+        yield f"[{name}]"
+    for key, value in table.items():
+        if not isinstance(value, dict):
+            yield f"{key} = {json.dumps(value)}"
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from toml_lines(value, f"{name}.{key}" if name else key)
 
 
 OPEN = ("forward", "unwinding", "stuck")

@@ -1,0 +1,104 @@
+"""The command line: ``rootswap``. Every way out of it is an exit code and, at worst, one sentence with a remedy.
+
+``main`` is the console entry. The contract of the exit codes stands in ``app``; an error carries its own.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+from commands.cli.output import Format, note, show_error, silence
+from ledger.errors import RootswapError
+
+USAGE = 2
+SOFTWARE = 70
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code. Never raises, and prints no traceback unless asked to."""
+    # A root tool must not load whatever plugins happen to be installed; and looking for them takes time.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    words = [*(sys.argv[1:] if argv is None else argv)]
+    for number, word in enumerate(words):
+        if word == "--":
+            break
+        if word == "--json":
+            words[number] = "--output=json"
+    try:
+        return _run(words, format_of(words))
+    finally:
+        for file in (sys.stdout, sys.stderr):
+            _flush(file)
+
+
+def format_of(words: Sequence[str]) -> Format:
+    """The output format that ``words`` ask for, read without the parser: usage errors are printed in it as well."""
+    found = Format.TABLE.value
+    for number, word in enumerate(words):
+        if word == "--":
+            break
+        if word in ("-o", "--output"):
+            found = words[number + 1] if number + 1 < len(words) else found
+        elif word.startswith("--output="):
+            found = word.removeprefix("--output=")
+        elif word.startswith("-o") and not word.startswith("--"):
+            found = word.removeprefix("-o").removeprefix("=")
+    return Format(found) if found in set(Format) else Format.TABLE
+
+
+def _run(words: Sequence[str], format: Format) -> int:
+    import typer
+
+    try:
+        from commands.cli.app import app
+
+        # A word of help for the one who gives no words at all.
+        result = app(args=words or ["--help"], prog_name="rootswap", standalone_mode=False)
+    except RootswapError as error:
+        show_error(format, error.code, error.message, error.remedy)
+        return error.exit_code
+    except typer.TyperException as error:
+        path = getattr(getattr(error, "ctx", None), "command_path", "rootswap")
+        show_error(format, "usage", _sentence(error.format_message()), f"see `{path} --help`")
+        return USAGE
+    except (typer.Abort, KeyboardInterrupt):
+        show_error(format, "interrupted", "interrupted before anything was done", "")
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0
+    except Exception as error:  # noqa: BLE001 a person gets a sentence, never a traceback
+        return _report_bug(format, error)
+    return result if isinstance(result, int) else 0
+
+
+def _sentence(text: str) -> str:
+    """A message of the parser in our own style: one line, lower case, no full stop."""
+    line = " ".join(text.split()).removesuffix(".")
+    return line[:1].lower() + line[1:]
+
+
+def _report_bug(format: Format, error: Exception) -> int:
+    if os.environ.get("ROOTSWAP_DEBUG"):
+        import traceback
+
+        note(traceback.format_exc())
+    said = " ".join(str(error).split())
+    show_error(
+        format,
+        "bug",
+        f"cannot go on: unexpected {type(error).__name__}: {said}; this is a bug",
+        "run `rootswap recover`, then report what you did; ROOTSWAP_DEBUG=1 shows where it happened",
+    )
+    return SOFTWARE
+
+
+def _flush(file: TextIO | None) -> None:
+    """Print what is left; where nobody listens any more, Python must not try again at its exit."""
+    if file is None:
+        return
+    try:
+        file.flush()
+    except (OSError, ValueError):
+        silence(file)

@@ -1,0 +1,254 @@
+"""What ``doctor`` looks at. Each look gives findings and survives whatever is broken."""
+
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from commands.cli.output import local_time, size
+from commands.config import Config, read
+from commands.errors import ConfigError
+from ledger import schema
+from ledger.errors import RootswapError
+from ledger.lifecycle import State
+from ledger.reader import LedgerReader
+
+#: The programs that a driver or method calls.
+TOOLS = {
+    "btrfs": ("btrfs", "mkfs.btrfs", "mount", "umount", "cp", "truncate"),
+    "lxc": ("lxc-start", "lxc-stop", "lxc-info", "lxc-attach"),
+    "debian": ("unshare", "mmdebstrap"),
+    "tar": ("unshare", "tar"),
+    "script": ("unshare",),
+    "apt": ("unshare", "chroot"),
+}
+_LOW_BYTES = 64 << 20
+_OTHERS = 0o077
+#: How many records are verified in full each time.
+_VERIFIED_AT_ONCE = 5000
+#: PRAGMA synchronous, as SQLite counts.
+_EXTRA = 3
+
+Verdict = Literal["ok", "warning", "bad"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The verdict on one thing, and what to do about it."""
+
+    check: str
+    verdict: Verdict
+    detail: str
+    remedy: str = ""
+
+
+def examine(given: str | None) -> list[Finding]:
+    """Look at everything; ``given`` is the path of the configuration, as for the other verbs."""
+    findings = [*_us(), *_durability(), *_system()]
+    config = None
+    try:
+        reading = read(given)
+        config = reading.config
+        findings += [Finding("configuration", "bad", str(one), "correct it") for one in reading.mistakes]
+        if config and not reading.mistakes:
+            findings.append(Finding("configuration", "ok", ", ".join(reading.files)))
+    except ConfigError as error:
+        findings.append(_of("configuration", error))
+    findings += _tools(config)
+    if config is not None:
+        findings += [*_state(config), *_ledger(config), *_pool(config)]
+    return findings
+
+
+def _of(check: str, error: RootswapError) -> Finding:
+    return Finding(check, "bad", error.message, error.remedy)
+
+
+# --- ourselves --------------------------------------------------------------------------------------------------------
+
+
+def _us() -> Iterator[Finding]:
+    import commands
+    import ledger
+    import projections
+
+    homes = {str(Path(package.__path__[0]).parent) for package in (commands, ledger, projections)}
+    if len(homes) == 1:
+        yield Finding("packages", "ok", f"rootswap {commands.__version__} in {homes.pop()}")
+    else:
+        remedy = "install rootswap into a directory of its own: a foreign package of the same name is in the way"
+        yield Finding(
+            "packages", "bad", f"commands, ledger and projections are from {' and '.join(sorted(homes))}", remedy
+        )
+    yield Finding("python", "ok", platform.python_version())
+    for name in ("sqlite-utils", "pydantic", "typer"):
+        try:
+            yield Finding(name, "ok", version(name))
+        except PackageNotFoundError:
+            yield Finding(name, "bad", "not installed", "install rootswap with its own dependencies")
+
+
+def _system() -> Iterator[Finding]:
+    if os.geteuid() == 0:
+        yield Finding("root", "ok", "yes")
+    else:
+        yield Finding("root", "warning", "no; some looks need it", "run it with sudo or doas")
+    if platform.system() == "Linux":
+        mounted = Path("/proc/self/mountinfo").exists()
+        yield Finding("/proc", "ok", "mounted") if mounted else Finding("/proc", "bad", "not mounted", "mount /proc")
+    # No clock is right that is before the moment at which this file was installed.
+    installed = Path(__file__).stat().st_mtime
+    shown = local_time(datetime.now(UTC).isoformat())
+    if time.time() + 60 < installed:
+        yield Finding("clock", "bad", f"{shown}: earlier than rootswap was installed", "set the clock (chrony, ntpd)")
+    else:
+        yield Finding("clock", "ok", shown)
+
+
+def _tools(config: Config | None) -> Iterator[Finding]:
+    from commands.drivers.host import ENVIRONMENT
+
+    wanted = {"btrfs", "lxc"}
+    if config is not None:
+        wanted = {config.storage.driver, *(jail.driver for jail in config.jail.values())}
+        wanted |= {template.bootstrap for template in config.template.values()}
+        wanted |= {"apt" for template in config.template.values() if template.upgrade == "apt"}
+    for driver in sorted(wanted & TOOLS.keys()):
+        missing = []
+        for tool in TOOLS[driver]:
+            places = [Path(directory, tool) for directory in ENVIRONMENT["PATH"].split(":")]
+            if not any(os.access(place, os.X_OK) for place in places):
+                missing.append(tool)
+        if missing:
+            yield Finding(f"tools of {driver}", "bad", f"missing: {', '.join(missing)}", "install them")
+        else:
+            yield Finding(f"tools of {driver}", "ok", ", ".join(TOOLS[driver]))
+
+
+# --- what we keep -----------------------------------------------------------------------------------------------------
+
+
+def _state(config: Config) -> Iterator[Finding]:
+    for check, path in (("state directory", config.state_directory), ("ledger directory", config.ledger_directory)):
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            yield Finding(check, "warning", f"{path} is not there yet", "run `rootswap init`")
+            continue
+        except OSError as error:
+            yield Finding(check, "bad", f"{path}: {error.strerror}", "run it as root")
+            continue
+        if found.st_uid != 0 or found.st_mode & _OTHERS:
+            owner = f"owner {found.st_uid}, mode {found.st_mode & 0o7777:o}"
+            yield Finding(check, "bad", f"{path}: {owner}", f"chown root {path}; chmod 700 {path}")
+        else:
+            yield Finding(check, "ok", f"{path}, for root alone")
+
+
+def _ledger(config: Config) -> Iterator[Finding]:
+    directory = Path(config.ledger_directory)
+    if not directory.is_dir():
+        return
+    try:
+        with LedgerReader.open(directory) as reader:
+            yield from _ledger_opened(reader)
+    except (RootswapError, OSError) as error:
+        shown = error if isinstance(error, RootswapError) else RootswapError(str(error), remedy="run it as root")
+        yield _of("ledger", shown)
+        return
+    space = os.statvfs(directory)
+    free = space.f_bavail * space.f_frsize
+    if space.f_flag & os.ST_RDONLY:
+        yield Finding("ledger's disk", "bad", "mounted read-only", "find out why, and mount it read-write")
+    elif free < _LOW_BYTES:
+        yield Finding("ledger's disk", "bad", f"{size(free)} free", "make room: nothing may run without the ledger")
+    else:
+        yield Finding("ledger's disk", "ok", f"{size(free)} free")
+
+
+def _ledger_opened(reader: LedgerReader) -> Iterator[Finding]:
+    last = reader.last_seq()
+    guards = "guards in place"
+    if last <= _VERIFIED_AT_ONCE:
+        report = reader.verify()
+        guards = f"all verified, head {report.head[:12]}"
+    else:
+        connection = schema.connect_reader(reader.path)
+        try:
+            schema.check_objects(connection)
+        finally:
+            connection.close()
+    yield Finding("ledger", "ok", f"{last} records, {guards}")
+    found = next(reader.records(newest_first=True, limit=1), None)
+    if found is not None and found.at > f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}Z":
+        remedy = "find out whether the clock is right now or was wrong then; the order of records does not depend on it"
+        yield Finding("clock", "warning", f"the last record is from the future: {local_time(found.at)}", remedy)
+    opened = reader.transactions(open_only=True)
+    for row in opened:
+        stuck = row.state is State.STUCK
+        remedy = (
+            f"`rootswap resolve {row.transaction}`" if stuck else "`rootswap recover`, unless an engine works on it"
+        )
+        detail = f"{row.transaction} of {row.target} is {'stuck' if stuck else 'open'}"
+        yield Finding("transactions", "bad" if stuck else "warning", detail, remedy)
+    if not opened:
+        yield Finding("transactions", "ok", "none is open")
+
+
+def _durability() -> Iterator[Finding]:
+    """Open a scratch file as the writer opens its ledger, and ask SQLite what it makes of the settings."""
+    with tempfile.TemporaryDirectory() as directory:
+        scratch = Path(directory, "scratch.db")
+        scratch.touch()
+        connection = schema.connect(scratch)
+        try:
+            schema.prepare_writer(connection)
+            level = connection.execute("PRAGMA synchronous").fetchone()[0]
+            sqlite = connection.execute("SELECT sqlite_version()").fetchone()[0]
+        finally:
+            connection.close()
+    if level == _EXTRA:
+        yield Finding("sqlite", "ok", f"{sqlite}, synchronous=EXTRA, write-ahead log")
+    else:
+        remedy = "run rootswap with a Python whose SQLite is not built to ignore it"
+        yield Finding("sqlite", "bad", f"{sqlite} keeps synchronous={level} where {_EXTRA} is wanted", remedy)
+
+
+def _pool(config: Config) -> Iterator[Finding]:
+    from commands.bootstrap import make_drivers
+    from commands.drivers.base import Presence
+    from commands.drivers.host import LocalHost
+    from commands.transactions.interrupt import Interrupt
+    from commands.transactions.pool import pool_spec
+    from ledger.clock import SystemClock
+
+    if os.geteuid() != 0:
+        return
+    drivers = make_drivers(config, LocalHost(), SystemClock(), Interrupt())
+    pool = pool_spec(config)
+    try:
+        match drivers.storage.pool_mounted(pool):
+            case Presence.PRESENT:
+                space = drivers.storage.space()
+            case Presence.FOREIGN:
+                remedy = "unmount it, or choose another path in the [storage] table"
+                yield Finding("pool", "bad", f"what is at {pool.path} is not ours", remedy)
+                return
+            case _:
+                yield Finding("pool", "warning", f"{pool.path} is not mounted", "`rootswap init` or `rootswap recover`")
+                return
+    except RootswapError as error:
+        yield _of("pool", error)
+        return
+    metadata = space.metadata_free_bytes
+    told = f"{size(space.data_free_bytes)} of {size(space.size_bytes)} free"
+    told += f", metadata {size(metadata)} free" if metadata is not None else ""
+    is_low = space.data_free_bytes < config.storage.keep_free or (metadata or _LOW_BYTES) < _LOW_BYTES
+    remedy = "`rootswap release destroy` what is not used any more"
+    yield Finding("pool", "bad", told, remedy) if is_low else Finding("pool", "ok", f"{pool.path}, {told}")

@@ -1,0 +1,239 @@
+"""What the command line prints: results on stdout in the format asked for, all else on stderr.
+
+``show`` prints the result of a verb, ``stream`` one record of many, ``note`` a line for people beside the result. A
+pipe that was closed or a terminal that went away is no error: ``show`` and ``note`` fall silent, ``stream`` says so.
+Light on purpose: every command imports it.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TextIO
+
+SCHEMA = "rootswap/1"
+
+_COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+_GAP = "  "
+
+
+class Format(StrEnum):
+    """How a result is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+    TSV = "tsv"
+
+
+Cell = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under columns; numbers are set flush right. ``empty`` is printed to people instead of a table of no rows."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[Cell]]
+    empty: str = "nothing to show"
+
+
+# --- results ----------------------------------------------------------------------------------------------------------
+
+
+def show(format: Format, data: object, table: Table | str) -> None:
+    """Print a result: ``data`` (JSON-able) for machines, ``table`` (or plain text) for people, CSV and TSV."""
+    match format:
+        case Format.JSON:
+            _write(envelope(data))
+        case Format.JSONL:
+            items = data if isinstance(data, list | tuple) else [data]
+            _write("".join(f"{_compact(item)}\n" for item in items))
+        case Format.CSV | Format.TSV:
+            _write(_separated(format, table if isinstance(table, Table) else _pairs(data)))
+        case Format.TABLE:
+            text = table if isinstance(table, str) else aligned(table)
+            _write(text if not text or text.endswith("\n") else text + "\n")
+
+
+def show_error(format: Format, code: str, message: str, remedy: str) -> None:
+    """Print a failure: the envelope on stdout for JSON, and a sentence with its remedy on stderr otherwise."""
+    if format in (Format.JSON, Format.JSONL):
+        error = {"code": code, "message": message, "hint": remedy or None}
+        _write(envelope(None, error=error, is_compact=format is Format.JSONL))
+        return
+    note(paint(f"rootswap: {message}", "red", sys.stderr))
+    if remedy:
+        note(f"  remedy: {remedy}")
+
+
+def envelope(data: object, *, error: object = None, is_compact: bool = False) -> str:
+    """The one JSON object that a command prints, with a newline."""
+    whole = {"schema": SCHEMA, "ok": error is None, "data": data, "error": error}
+    return (_compact(whole) if is_compact else json.dumps(whole, indent=2, ensure_ascii=False)) + "\n"
+
+
+def stream(format: Format, data: object, line: str) -> bool:
+    """Print one record of many at once: ``line`` to people, else ``data`` as a JSON line. False: nobody listens."""
+    return _write(f"{line if format in (Format.TABLE, Format.CSV, Format.TSV) else _compact(data)}\n")
+
+
+def note(text: str) -> None:
+    """Print a line for people on stderr; never fails."""
+    _put(sys.stderr, f"{text}\n")
+
+
+def write_raw(file: TextIO, text: str) -> None:
+    """Write ``text`` as it is, for a live line; never fails."""
+    _put(file, text)
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def local_time(at: str, *, is_precise: bool = False) -> str:
+    """A stored UTC moment in the time of this place, with its offset: ``2026-11-23 22:18:05+01:00``."""
+    try:
+        moment = datetime.fromisoformat(at).astimezone()
+    except ValueError:
+        return at
+    return moment.isoformat(sep=" ", timespec="milliseconds" if is_precise else "seconds")
+
+
+def duration(nanoseconds: int | None) -> str:
+    """A length of time in the unit that reads best; a dash for none."""
+    if nanoseconds is None:
+        return "-"
+    seconds = nanoseconds / 1e9
+    if seconds < 0.01:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def milliseconds(nanoseconds: int | None) -> str:
+    """A downtime, always in the same unit so that two can be compared; a dash for none."""
+    return "-" if nanoseconds is None else f"{nanoseconds / 1e6:.0f} ms"
+
+
+def size(count: int | None) -> str:
+    """A number of bytes in binary units; a dash for none."""
+    if count is None:
+        return "-"
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def paint(text: str, colour: str, file: TextIO) -> str:
+    """``text`` in a colour (bold, dim, red, green, yellow), if ``file`` is a terminal that wants any."""
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if is_coloured(file) else text
+
+
+def is_coloured(file: TextIO) -> bool:
+    """Whether ``file`` is a terminal that takes colours and nobody has asked for none."""
+    return is_terminal(file) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def is_terminal(file: TextIO | None) -> bool:
+    """Whether a person looks at ``file``."""
+    try:
+        return file is not None and file.isatty()
+    except (OSError, ValueError):
+        return False
+
+
+def aligned(table: Table) -> str:
+    """The table as people read it: a heading and columns as wide as they need."""
+    if not table.rows:
+        return table.empty + "\n"
+    rows = [[_cell(cell) for cell in row] for row in table.rows]
+    heading = [column.upper() for column in table.columns]
+    widths = [max(len(row[n]) for row in [heading, *rows]) for n in range(len(heading))]
+    numeric = [all(isinstance(row[n], int | float | None) for row in table.rows) for n in range(len(heading))]
+    lines = []
+    for number, row in enumerate([heading, *rows]):
+        cells = [c.rjust(w) if right else c.ljust(w) for c, w, right in zip(row, widths, numeric, strict=True)]
+        line = _GAP.join(cells).rstrip()
+        lines.append(paint(line, "bold", sys.stdout) if number == 0 else line)
+    return "\n".join(lines) + "\n"
+
+
+# --- the two streams --------------------------------------------------------------------------------------------------
+
+
+def _write(text: str) -> bool:
+    return _put(sys.stdout, text)
+
+
+def _put(file: TextIO | None, text: str) -> bool:
+    if file is None:
+        return False
+    try:
+        try:
+            file.write(text)
+        except UnicodeEncodeError:
+            file.write(text.encode(file.encoding, "backslashreplace").decode(file.encoding))
+        file.flush()
+    except (OSError, ValueError):
+        # The pipe is closed, the terminal is gone, or the descriptor never was open: Python must not try again at exit.
+        silence(file)
+        return False
+    return True
+
+
+def silence(file: TextIO) -> None:
+    """Let ``file`` lead nowhere from now on."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, file.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        pass
+
+
+def _cell(value: Cell) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case _:
+            return "".join(c if c.isprintable() else "?" for c in str(value))
+
+
+def _compact(data: object) -> str:
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+
+
+def _separated(format: Format, table: Table) -> str:
+    import csv
+    import io
+
+    text = io.StringIO()
+    delimiter = "," if format is Format.CSV else "\t"
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows(["" if cell is None else cell for cell in row] for row in table.rows)
+    return text.getvalue()
+
+
+def _pairs(data: object) -> Table:
+    """A result without a table of its own, as key and value."""
+    if not isinstance(data, Mapping):
+        return Table(("value",), [[str(data)]])
+    return Table(
+        ("key", "value"),
+        [[str(k), v if isinstance(v, str | int | float | None) else _compact(v)] for k, v in data.items()],
+    )

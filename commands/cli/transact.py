@@ -1,0 +1,211 @@
+"""What every verb that changes something has in common: an engine at work, and the account of what it did.
+
+Imported inside the verbs only: it brings the drivers and the ledger along.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import assert_never
+
+import typer
+
+from commands import bootstrap
+from commands.bootstrap import Session
+from commands.cli import output
+from commands.cli.options import read_config
+from commands.cli.output import Format, show
+from commands.cli.progress import Progress
+from commands.cli.signals import Course, watched
+from commands.config import Config
+from commands.errors import NotRoot
+from commands.transactions.engine import Observer, Outcome
+from commands.transactions.interrupt import Interrupt
+from commands.transactions.plan import JailSettled, Plan, Purpose, TemplateSettled
+from commands.transactions.rehearsal import rehearse
+from ledger.codec import Record
+from ledger.errors import LedgerLocked
+from ledger.events import JsonObject
+
+CHANGES_PENDING = 10
+
+Request = Callable[[Session], Plan | None]
+Say = Callable[[str], None]
+Opener = Callable[[Config, Interrupt, Observer, Say], AbstractContextManager[Session]]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An engine at work: its signals are watched and its progress is shown."""
+
+    session: Session
+    interrupt: Interrupt
+
+
+# --- an engine at work ------------------------------------------------------------------------------------------------
+
+
+def require_root() -> None:
+    """Raise NotRoot unless we are root."""
+    if os.geteuid() != 0:
+        raise NotRoot("cannot change this machine: not root", remedy="run it with sudo or doas")
+
+
+@contextmanager
+def at_work(ctx: typer.Context, opener: Opener | None = None) -> Iterator[Work]:
+    """An engine for the configured machine. Raises NotRoot, ConfigError, LedgerLocked and the other ledger errors."""
+    require_root()
+    config = read_config(ctx)
+    interrupt, progress, course = Interrupt(), Progress(), Course()
+
+    def observe(plan: Plan, record: Record) -> None:
+        course.observe(plan, record)
+        progress.observe(plan, record)
+
+    opened = (opener or open_or_explain)(config, interrupt, observe, progress.say)
+    with progress, watched(interrupt, progress, course), opened as session:
+        yield Work(session, interrupt)
+
+
+@contextmanager
+def open_or_explain(config: Config, interrupt: Interrupt, observer: Observer, _say: Say) -> Iterator[Session]:
+    """A session; if all that is left of the engine before us is a command of its, say that recovery ends it."""
+    try:
+        with bootstrap.open_session(config, interrupt=interrupt, observer=observer) as session:
+            yield session
+    except LedgerLocked as error:
+        if error.holder_alive:
+            raise
+        remedy = "run `rootswap recover`, which waits for that command and then ends it"
+        raise LedgerLocked(error.message, remedy=remedy, holder_alive=False, lock_path=error.lock_path) from error
+
+
+def transact(ctx: typer.Context, request: Request, purpose: Purpose, format: Format, nothing: str) -> None:
+    """Make one plan and carry it out, or print ``nothing`` when there is nothing to do."""
+    with at_work(ctx) as work:
+        plan = request(work.session)
+        outcomes = [] if plan is None else [(plan, work.session.engine.execute(plan, purpose))]
+    report(outcomes, format, nothing)
+
+
+# --- the account ------------------------------------------------------------------------------------------------------
+
+
+def report(done: Sequence[tuple[Plan, Outcome]], format: Format, nothing: str) -> None:
+    """Print what was done; raises the error of the first transaction that did not commit."""
+    for plan, outcome in done:
+        outcome.raise_unless_committed()
+        if outcome.warning:
+            output.note(f"rootswap: {name_of(plan)}: {outcome.warning}; `rootswap recover` tries it again")
+    lines = [sentence(plan, outcome) for plan, outcome in done]
+    if format is Format.TABLE:
+        lines = [output.paint(line, "green", sys.stdout) for line in lines]
+    data = {"changed": bool(done), "transactions": [account(plan, outcome) for plan, outcome in done]}
+    show(format, data, "\n".join(lines) or nothing)
+
+
+def account(plan: Plan, outcome: Outcome) -> JsonObject:
+    """A transaction and its end, for machines."""
+    return {
+        "transaction": outcome.transaction,
+        "kind": plan.kind,
+        "target": outcome.target,
+        "state": outcome.state.value,
+        "cause": outcome.cause,
+        "release": release_of(plan),
+        "downtime_ns": outcome.downtime_ns,
+        "duration_ns": outcome.duration_ns,
+        "warning": outcome.warning,
+    }
+
+
+def sentence(plan: Plan, outcome: Outcome) -> str:
+    """A transaction that committed, in one line for people."""
+    name, release = name_of(plan), release_of(plan)
+    match plan.kind:
+        case "init":
+            told = "the pool is ready"
+        case "mount":
+            told = "the pool is mounted again"
+        case "build" | "upgrade-template":
+            told = f"{name} has the new release {release}"
+        case "deploy" | "upgrade":
+            told = f"{name} is on {release}"
+        case "rollback":
+            told = f"{name} is back on {release}"
+        case "restore":
+            told = f"{name} is restored on {release}"
+        case "start" | "stop":
+            told = f"{name} {'runs' if plan.kind == 'start' else 'is stopped'}"
+        case "destroy-release":
+            told = f"a release of {name} is destroyed"
+        case _:
+            assert_never(plan.kind)
+    down = "" if outcome.downtime_ns is None else f", down for {output.milliseconds(outcome.downtime_ns)}"
+    return f"{told}{down} (transaction {outcome.transaction})"
+
+
+def name_of(plan: Plan) -> str:
+    """What the plan changes, as people call it."""
+    return plan.target.partition(":")[2]
+
+
+def release_of(plan: Plan) -> str | None:
+    """The release that the plan leads to."""
+    match plan.after:
+        case JailSettled():
+            return plan.after.deployment.release
+        case TemplateSettled():
+            return plan.after.release
+        case _:
+            return None
+
+
+# --- dry runs ---------------------------------------------------------------------------------------------------------
+
+
+def show_plans(plans: Sequence[Plan], format: Format, nothing: str) -> None:
+    """Rehearse plans in memory and print every step with its undo. Raises Refused when a rehearsal fails."""
+    for plan in plans:
+        rehearse(plan)
+    data = {"changed": False, "plans": [_plan_data(plan) for plan in plans]}
+    show(format, data, "\n".join(_plan_text(plan) for plan in plans) or nothing)
+
+
+def _plan_data(plan: Plan) -> JsonObject:
+    return {
+        "kind": plan.kind,
+        "target": plan.target,
+        "release": release_of(plan),
+        "downtime_begins": downtime_begins(plan),
+        "steps": [
+            {
+                "step": number,
+                "kind": step.kind,
+                "phase": step.phase.value,
+                "does": step.forward_words(),
+                "undo": step.undo_words(),
+            }
+            for number, step in enumerate(plan.steps, 1)
+        ],
+    }
+
+
+def _plan_text(plan: Plan) -> str:
+    begins = downtime_begins(plan)
+    lines = [f"{plan.kind} {name_of(plan)}{f' to {release}' if (release := release_of(plan)) else ''}"]
+    for number, step in enumerate(plan.steps, 1):
+        if number == begins:
+            lines.append("      ---- the downtime begins here ----")
+        lines += [f"  {number:2}  {step.forward_words()}", f"      undo: {step.undo_words()}"]
+    if begins is not None:
+        lines.append("      ---- the downtime ends here ----")
+    return "\n".join(lines) + "\n"
+
+
+def downtime_begins(plan: Plan) -> int | None:
+    """The number of the step that stops the jail, or None where nothing that serves is stopped."""
+    begins = plan.switch_begins
+    return begins if begins is not None and any(step.kind == "stop_jail" for step in plan.steps) else None

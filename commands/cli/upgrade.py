@@ -1,0 +1,135 @@
+"""``rootswap upgrade`` and ``rootswap rollback``: the switch of a jail to another release."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commands.cli.options import DryRunOption, ExitCodeOption, OutputOption, ReasonOption, TicketOption
+from commands.cli.output import Format
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from commands.cli.transact import Work
+    from commands.transactions.engine import Outcome
+    from commands.transactions.plan import Plan, Purpose
+
+_NOTHING = "nothing to do"
+
+
+def upgrade(
+    ctx: typer.Context,
+    jails: Annotated[list[str], typer.Argument(metavar="JAIL...", help="The jails to upgrade.")],
+    to: Annotated[str | None, typer.Option("--to", metavar="RELEASE", help="Not the latest release, but this.")] = None,
+    parallel: Annotated[bool, typer.Option("--parallel", help="All at once, not one after the other.")] = False,
+    dry_run: DryRunOption = False,
+    exit_code: ExitCodeOption = False,
+    reason: ReasonOption = None,
+    ticket: TicketOption = None,
+    output: OutputOption = Format.TABLE,
+) -> int:
+    """Bring jails to the latest release of their template.
+
+    The first upgrade of a jail deploys it. The new root is staged while the old one serves; if it fails its health
+    check, the old one is put back. Several jails go one after the other, up to the first that fails.
+
+    Example: rootswap upgrade web --reason "openssl CVE-2026-1" --ticket OPS-7
+    """
+    from commands.cli import transact
+    from commands.errors import UsageError
+    from commands.transactions.plan import Purpose
+
+    _require_dry_run(dry_run, exit_code)
+    if len(set(jails)) != len(jails):
+        raise UsageError("cannot upgrade a jail twice at a time", remedy="name each jail once")
+    purpose = Purpose(reason=reason, ticket=ticket)
+    if dry_run:
+        with transact.at_work(ctx) as work:
+            plans = _plans(work, jails, to)
+        transact.show_plans(plans, output, _NOTHING)
+        return transact.CHANGES_PENDING if plans and exit_code else 0
+    with transact.at_work(ctx) as work:
+        if parallel:
+            done = _all_at_once(work, _plans(work, jails, to), purpose)
+        else:
+            done = _one_by_one(work, jails, to, purpose)
+    transact.report(done, output, _NOTHING)
+    return 0
+
+
+def rollback(
+    ctx: typer.Context,
+    jail: Annotated[str, typer.Argument(metavar="JAIL", help="The jail to roll back.")],
+    dry_run: DryRunOption = False,
+    exit_code: ExitCodeOption = False,
+    reason: ReasonOption = None,
+    ticket: TicketOption = None,
+    output: OutputOption = Format.TABLE,
+) -> int:
+    """Bring a jail back to where it was before its last upgrade.
+
+    The release and the configuration go back; the data in its volumes stays as it is.
+
+    Example: rootswap rollback web --reason "logins fail since noon"
+    """
+    from commands.cli import transact
+    from commands.transactions.plan import Purpose
+
+    _require_dry_run(dry_run, exit_code)
+    purpose = Purpose(reason=reason, ticket=ticket)
+    with transact.at_work(ctx) as work:
+        plan = work.session.requests.rollback(jail)
+        done = [] if dry_run else [(plan, work.session.engine.execute(plan, purpose))]
+    if dry_run:
+        transact.show_plans([plan], output, _NOTHING)
+        return transact.CHANGES_PENDING if exit_code else 0
+    transact.report(done, output, _NOTHING)
+    return 0
+
+
+def _require_dry_run(dry_run: bool, exit_code: bool) -> None:
+    from commands.errors import UsageError
+
+    if exit_code and not dry_run:
+        raise UsageError("cannot use --exit-code alone: it belongs to a dry run", remedy="add -n")
+
+
+def _plans(work: "Work", jails: "Sequence[str]", to: str | None) -> "list[Plan]":
+    """The plans of the jails that are not yet as wanted."""
+    wished = [work.session.requests.upgrade(jail, to) for jail in jails]
+    return [plan for plan in wished if plan is not None]
+
+
+def _one_by_one(
+    work: "Work", jails: "Sequence[str]", to: str | None, purpose: "Purpose"
+) -> "list[tuple[Plan, Outcome]]":
+    from commands.errors import Interrupted
+    from ledger.lifecycle import State
+
+    done: list[tuple[Plan, Outcome]] = []
+    for jail in jails:
+        if work.interrupt.signal is not None:
+            raise Interrupted(f"cannot upgrade {jail}: interrupted by {work.interrupt.signal} before it was begun")
+        plan = work.session.requests.upgrade(jail, to)
+        if plan is None:
+            continue
+        outcome = work.session.engine.execute(plan, purpose)
+        done.append((plan, outcome))
+        if outcome.state is not State.COMMITTED:
+            break
+    return done
+
+
+def _all_at_once(work: "Work", plans: "Sequence[Plan]", purpose: "Purpose") -> "list[tuple[Plan, Outcome]]":
+    """One thread for each jail on the one engine; the worst end comes first, for it decides the exit code."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from ledger.lifecycle import State
+
+    if not plans:
+        return []
+    with ThreadPoolExecutor(len(plans), thread_name_prefix="upgrade") as threads:
+        futures = [(plan, threads.submit(work.session.engine.execute, plan, purpose)) for plan in plans]
+    done = [(plan, future.result()) for plan, future in futures]
+    badness = {State.STUCK: 0, State.ROLLED_BACK: 1, State.REJECTED: 1, State.COMMITTED: 2}
+    return sorted(done, key=lambda one: badness[one[1].state])

@@ -1,0 +1,204 @@
+"""The projector: keeps the tables of the read side up with the ledger.
+
+It reads on from its position, and commits lines and position together, so that a kill leaves neither behind the other.
+The file can be dropped at any time: built from nothing it has the same content, to the byte.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from ledger.codec import AnyRecord
+from ledger.lifecycle import ENDS, State
+from ledger.reader import LedgerReader
+from projections import tables
+from projections.current_state import settle
+from projections.history import Story, TransactionLine, tell
+from projections.releases import changed_releases, released_names
+from projections.timeline import LogLine, entry
+
+PROJECTIONS_FILE = "projections.db"
+PAGE = 1000
+BUSY_TIMEOUT_S = 5.0
+
+
+class Projector:
+    """Projections of one ledger in one database, which belongs to it.
+
+    - ``catch_up`` reads the records after the position and commits page by page; run by two processes at a time, one
+      waits for the other.
+    - A database of another version of the tables, or one that was made from another ledger, is emptied first.
+    - The content depends on the records alone: not on where the pages were cut, nor on when.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Take over ``connection``, which must have been opened with ``isolation_level=None``."""
+        self.database = Database(connection, execute_plugins=False)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.database.close()
+
+    def catch_up(self, reader: LedgerReader, *, until: int | None = None, page: int | None = None) -> int:
+        """Read on to the end of the ledger, or ``until`` there, and return the position."""
+        while True:
+            with self._committing():
+                position = self._position(reader)
+                records = list(reader.records(after=position, until=until, limit=page or PAGE))
+                if not records:
+                    return position
+                self._project(records)
+                last = records[-1]
+                at = {"id": 1, "seq": last.seq, "event_id": last.event_id}
+                self.database.table("position").upsert(at, pk="id")
+
+    def dump(self) -> str:
+        """The whole content as JSON lines, each table in the order in which it was written."""
+        lines = []
+        for name in sorted(self.database.table_names()):
+            for row in self.database.table(name).rows_where(order_by="rowid"):
+                lines.append(json.dumps({"table": name, **row}, separators=(",", ":"), ensure_ascii=False) + "\n")
+        return "".join(lines)
+
+    def _position(self, reader: LedgerReader) -> int:
+        if self._version() == tables.VERSION:
+            row = next(iter(list(self.database.query("SELECT seq, event_id FROM position"))), None)
+            if row is None:
+                return 0
+            # The record at our position tells whether this is still the ledger that we have read.
+            last = next(reader.records(after=row["seq"] - 1, until=row["seq"]), None)
+            if last is not None and last.event_id == row["event_id"]:
+                return last.seq
+        self._empty()
+        return 0
+
+    def _version(self) -> int:
+        version: int = self.database.conn.execute("PRAGMA user_version").fetchone()[0]
+        return version
+
+    def _empty(self) -> None:
+        for name in self.database.table_names():
+            self.database.table(name).drop()
+        tables.lay_out(self.database)
+        self.database.conn.execute(f"PRAGMA user_version = {tables.VERSION}")
+
+    def _project(self, records: Sequence[AnyRecord]) -> None:
+        stories: dict[str, Story] = {}
+        log: list[LogLine] = []
+        for record in records:
+            log.append(entry(record))
+            transaction = record.transaction
+            if transaction is None:
+                continue
+            story = tell(stories.get(transaction) or tables.find_story(self.database, transaction), record)
+            if story is None:
+                continue
+            stories[transaction] = story
+            if record.type.startswith("step.") or story.line.state in ENDS:
+                self._put_releases(story)
+            if story.line.ended_at is not None:
+                self._put_target(story.line)
+        tables.LOG.put(self.database, log)
+        tables.TRANSACTIONS.put(self.database, [story.line for story in stories.values()])
+        tables.STEPS.put(self.database, [step for story in stories.values() for step in story.steps])
+
+    def _put_releases(self, story: Story) -> None:
+        names = released_names(story)
+        if names:
+            marks = ", ".join("?" * len(names))
+            found = tables.RELEASES.find(self.database, f"release IN ({marks})", names)
+            known = {line.release: line for line in found}
+            tables.RELEASES.put(self.database, changed_releases(story, known))
+
+    def _put_target(self, line: TransactionLine) -> None:
+        """As the ledger's own index does: an end settles the target, a refusal does not."""
+        if line.state == State.REJECTED or line.ended_at is None:
+            return
+        settled = line.after if line.state == State.COMMITTED else line.before
+        if settled is None:
+            tables.TARGETS.remove(self.database, line.target)
+            return
+        known = tables.TARGETS.find(self.database, "target = ?", [line.target])
+        new = settle(known[0] if known else None, line.target, settled, line.transaction_id, line.ended_at)
+        tables.TARGETS.put(self.database, [new])
+
+    @contextmanager
+    def _committing(self) -> Iterator[None]:
+        # Not Database.atomic(): it would begin with a lock to read, and two processes could then both want to write.
+        connection = self.database.conn
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+
+@contextmanager
+def open_projector(reader: LedgerReader) -> Iterator[Projector]:
+    """The projections of ``reader``'s ledger, up to date.
+
+    They are kept in a file beside the directory of the ledger by whoever owns that directory and may write there. For
+    anyone else, and where the file cannot be used, they are built in memory.
+    """
+    projector = _open_file(reader) or _in_memory(reader)
+    try:
+        yield projector
+    finally:
+        projector.close()
+
+
+def projections_path(reader: LedgerReader) -> Path:
+    """The file that holds the projections of ``reader``'s ledger."""
+    return reader.path.parent.parent / PROJECTIONS_FILE
+
+
+def _in_memory(reader: LedgerReader) -> Projector:
+    projector = Projector(sqlite3.connect(":memory:", isolation_level=None))
+    projector.catch_up(reader)
+    return projector
+
+
+def _open_file(reader: LedgerReader) -> Projector | None:
+    path = projections_path(reader)
+    if not _is_ours(reader.path, path):
+        return None
+    for _ in range(2):
+        try:
+            return _try_file(reader, path)
+        except sqlite3.OperationalError:
+            return None  # read-only, full, or locked for too long
+        except sqlite3.DatabaseError:
+            # Not a database, or a damaged one. Nothing in it is worth keeping.
+            with suppress(OSError):
+                path.unlink()
+        except OSError:
+            return None
+    return None
+
+
+def _is_ours(ledger: Path, path: Path) -> bool:
+    """Whether the ledger is ours, and the file too if it is there: nobody else may put words into our mouth."""
+    try:
+        user = os.geteuid()
+        return ledger.stat().st_uid == user and (not os.path.lexists(path) or path.lstat().st_uid == user)
+    except OSError:
+        return False
+
+
+def _try_file(reader: LedgerReader, path: Path) -> Projector:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+    projector = Projector(sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S))
+    try:
+        projector.catch_up(reader)
+    except BaseException:
+        projector.close()
+        raise
+    return projector

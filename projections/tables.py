@@ -1,0 +1,119 @@
+"""The tables of the projections: lines to rows and back.
+
+The columns of a table are the fields of its line; a settled state is kept as JSON.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pydantic import TypeAdapter
+
+from projections.current_state import Settled, TargetLine
+from projections.history import StepLine, Story, TransactionLine
+from projections.releases import ReleaseLine
+from projections.timeline import LogLine
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+#: Of the tables and of every rule that fills them: a file of another version is dropped and built anew.
+VERSION = 1
+
+Cell = str | int | None
+L = TypeVar("L", bound=TransactionLine | StepLine | TargetLine | ReleaseLine | LogLine)
+
+_WHOLE = (int, int | None, bool)
+_SETTLED = (Settled, Settled | None)
+
+
+class Shape(Generic[L]):
+    """A table of lines of one kind."""
+
+    def __init__(self, name: str, kind: type[L], key: tuple[str, ...], *indexes: tuple[str, ...]) -> None:
+        self.name = name
+        self.kind = kind
+        self.key = key
+        self.indexes = indexes
+
+    def create(self, database: "Database") -> None:
+        """Create the table, inside the caller's transaction."""
+        columns = {field.name: int if field.type in _WHOLE else str for field in fields(self.kind)}
+        table = database.table(self.name)
+        table.create(columns, pk=self.key, strict=True)
+        for index in self.indexes:
+            table.create_index(index)
+
+    def put(self, database: "Database", lines: Iterable[L]) -> None:
+        """Insert ``lines``, or replace those of the same key in their place."""
+        names = [field.name for field in fields(self.kind)]
+        rows = [{name: _cell(getattr(line, name)) for name in names} for line in lines]
+        if rows:
+            database.table(self.name).upsert_all(rows, pk=self.key)
+
+    def find(
+        self,
+        database: "Database",
+        where: str | None = None,
+        named: Sequence[Cell] = (),
+        *,
+        order: str | None = None,
+        limit: int | None = None,
+    ) -> list[L]:
+        """The lines that ``where`` picks; all of them, so that no cursor stays open."""
+        rows = database.table(self.name).rows_where(where, list(named), order_by=order, limit=limit)
+        return [self._line(row) for row in rows]
+
+    def remove(self, database: "Database", key: str) -> None:
+        """Take the line with that key out."""
+        database.table(self.name).delete_where(f"{self.key[0]} = ?", [key])
+
+    def _line(self, row: dict[str, Cell]) -> L:
+        values: dict[str, object] = {**row}
+        for name in self._settled:
+            stored = row[name]
+            values[name] = json.loads(stored) if isinstance(stored, str) else None
+        return self._adapter.validate_python(values)
+
+    @cached_property
+    def _settled(self) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(self.kind) if field.type in _SETTLED)
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[L]:
+        return TypeAdapter(self.kind)
+
+
+TRANSACTIONS = Shape("transactions", TransactionLine, ("transaction_id",), ("begun_seq",), ("target", "begun_seq"))
+STEPS = Shape("steps", StepLine, ("transaction_id", "step"))
+TARGETS = Shape("targets", TargetLine, ("target",))
+RELEASES = Shape("releases", ReleaseLine, ("release",))
+LOG = Shape("log", LogLine, ("seq",), ("at",), ("target", "seq"), ("transaction_id", "seq"))
+
+
+def lay_out(database: "Database") -> None:
+    """Create all tables, inside the caller's transaction."""
+    TRANSACTIONS.create(database)
+    STEPS.create(database)
+    TARGETS.create(database)
+    RELEASES.create(database)
+    LOG.create(database)
+    database.table("position").create({"id": int, "seq": int, "event_id": str}, pk="id", strict=True)
+
+
+def find_story(database: "Database", transaction: str) -> Story | None:
+    """A transaction with its steps."""
+    found = TRANSACTIONS.find(database, "transaction_id = ?", [transaction])
+    if not found:
+        return None
+    return Story(found[0], tuple(STEPS.find(database, "transaction_id = ?", [transaction], order="step")))
+
+
+def _cell(value: object) -> Cell:
+    if isinstance(value, Settled):
+        return json.dumps(asdict(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    if isinstance(value, str):
+        return str(value)
+    return value if isinstance(value, int) else None

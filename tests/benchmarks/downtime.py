@@ -1,0 +1,164 @@
+"""The downtime of ``rootswap upgrade`` against the loop that a good administrator would write by hand.
+
+Both switch the very same LXC jail between the same two releases, in turn, in one run: the hand-written loop stops it,
+unmounts its root, mounts the other release, starts it and asks until it answers. A client in a process of its own asks
+all the time; the downtime is the longest gap between two of its good answers around a switch. In that time rootswap
+also snapshots the data volumes and writes every step to the ledger.
+"""
+
+import http.client
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+
+from commands.bootstrap import make_drivers
+from commands.drivers.host import LocalHost
+from commands.transactions.interrupt import Interrupt
+from commands.transactions.plan import JailSettled, jail_settled
+from ledger.clock import SystemClock
+from ledger.reader import LedgerReader
+from tests.benchmarks.table import Figure
+from tests.real.site import RealSite
+
+#: The console script of the environment that runs this.
+ROOTSWAP = str(Path(sys.executable).parent / "rootswap")
+SWITCHES = int(os.environ.get("SWITCHES", "20"))
+
+
+def ask_for_ever(port: int, longest_ns: "Synchronized[int]", answers: "Synchronized[int]") -> None:
+    """The client: a new connection each millisecond; keeps the longest gap between two good answers."""
+    last = time.monotonic_ns()
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", "/")
+            if connection.getresponse().status == 200:
+                now = time.monotonic_ns()
+                longest_ns.value = max(longest_ns.value, now - last)
+                answers.value += 1
+                last = now
+        except OSError:
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.001)
+
+
+class Client:
+    """Measures the longest gap since it was last reset."""
+
+    def __init__(self, port: int) -> None:
+        self._longest = multiprocessing.Value("q", 0)
+        self._answers = multiprocessing.Value("q", 0)
+        self._process = multiprocessing.Process(
+            target=ask_for_ever, args=(port, self._longest, self._answers), daemon=True
+        )
+        self._process.start()
+
+    def reset(self) -> None:
+        self.wait_for_answers(20)
+        self._longest.value = 0
+
+    def gap_ms(self) -> float:
+        self.wait_for_answers(20)
+        return float(self._longest.value) / 1e6
+
+    def wait_for_answers(self, count: int) -> None:
+        wanted = self._answers.value + count
+        while self._answers.value < wanted:
+            time.sleep(0.001)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.join()
+
+
+def settled_of(site: RealSite) -> JailSettled:
+    with LedgerReader.open(Path(site.config.ledger_directory)) as reader:
+        settled = jail_settled(reader.settled("jail:web"))
+    assert settled is not None
+    return settled
+
+
+def swap_by_hand(site: RealSite, source: str) -> None:
+    """What one would put into a shell script: five commands and a loop."""
+    jail = settled_of(site).deployment.jail
+    lxc = ["-n", "web", "-P", f"{site.config.state_directory}/lxc"]
+    commands = (
+        ["lxc-stop", *lxc],
+        ["umount", jail.root],
+        ["mount", "-o", "bind,ro", source, jail.root],
+        ["lxc-start", *lxc, "-d", "--", *jail.command],
+    )
+    for command in commands:
+        subprocess.run(command, check=True)
+    while not answers(site.ports["web"]):
+        time.sleep(0.005)
+
+
+def answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def swap_by_rootswap(config: Path, release: str) -> None:
+    subprocess.run(
+        [ROOTSWAP, "--config", str(config), "upgrade", "web", "--to", release],
+        check=True,
+        capture_output=True,
+    )
+
+
+@contextmanager
+def bench_site() -> Iterator[tuple[RealSite, Path]]:
+    """A real site with its configuration in a file, for the command line."""
+    site = RealSite(Path(tempfile.mkdtemp(prefix="rootswap-bench-", dir="/var/tmp")))
+    try:
+        site.settle()
+        yield site, site.write_config()
+    finally:
+        site.close()
+
+
+def measure_downtime() -> list[Figure]:
+    """Median and worst of the switches, interleaved."""
+    with bench_site() as (site, config):
+        drivers = make_drivers(site.config, LocalHost(), SystemClock(), Interrupt())
+        releases = drivers.storage.releases()
+        sources = {release: drivers.storage.root_source(release).what for release in releases}
+        client = Client(site.ports["web"])
+        ours: list[float] = []
+        by_hand: list[float] = []
+        try:
+            while len(by_hand) < SWITCHES:
+                other = next(name for name in releases if name != settled_of(site).deployment.release)
+                here = settled_of(site).deployment.release
+                for release in (other, here):
+                    client.reset()
+                    swap_by_rootswap(config, release)
+                    ours.append(client.gap_ms())
+                for release in (other, here):
+                    client.reset()
+                    swap_by_hand(site, sources[release])
+                    by_hand.append(client.gap_ms())
+        finally:
+            client.stop()
+    count = f"of {len(ours)} switches"
+    return [
+        Figure(f"median {count}", statistics.median(ours), statistics.median(by_hand), "ms", 1.10),
+        Figure(f"worst {count}", max(ours), max(by_hand), "ms", 2.0),
+    ]

@@ -1,0 +1,150 @@
+"""Whole transactions on real Btrfs and LXC, in the circumstances that a server meets."""
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from commands.bootstrap import Session
+from commands.transactions.plan import Plan, Purpose
+from ledger.events import StepStarted
+from ledger.lifecycle import State
+from ledger.reader import LedgerReader
+from tests.benchmarks.fsyncs import synced_commits
+from tests.real.site import RealSite, unmount_beneath
+
+pytestmark = pytest.mark.real
+
+
+def to_two(session: Session) -> Plan | None:
+    return session.requests.upgrade("web", None)
+
+
+def back(session: Session) -> Plan | None:
+    return session.requests.rollback("web")
+
+
+def test_an_upgrade_serves_the_new_release_and_a_rollback_the_old_one(site: RealSite) -> None:
+    before = site.look()
+    assert site.execute(to_two) == 0
+    assert site.page() == "two"
+    assert site.execute(back) == 0
+    assert site.look() == before
+
+
+def test_an_upgrade_makes_one_durable_commit_more_than_it_has_steps(site: RealSite) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("needs strace")
+    config = site.write_config()
+    for verb in ("upgrade", "rollback"):
+        commits = synced_commits(config, site.directory / "trace", verb, "web")
+        with LedgerReader.open(Path(site.config.ledger_directory)) as reader:
+            row = reader.transactions(limit=1)[0]
+            events = [record.event for record in reader.records(transaction=row.transaction)]
+            steps = {event.step for event in events if isinstance(event, StepStarted)}
+        assert State(row.state) is State.COMMITTED
+        assert commits == len(steps) + 1
+
+
+def test_a_broken_release_is_rolled_back_and_the_old_one_serves(site: RealSite) -> None:
+    broken = str(site.directory / "to-broken")
+    assert site.execute(lambda session: session.requests.upgrade_template("tiny", broken)) == 0
+    before = site.look()
+    assert site.execute(to_two) == 1
+    assert site.look() == before
+    assert site.execute(repaired(site)) == 0
+
+
+def repaired(site: RealSite) -> Callable[[Session], Plan | None]:
+    script = site.script("to-repaired", "echo two > /srv/www/index.html")
+    return lambda session: session.requests.upgrade_template("tiny", script)
+
+
+def test_a_failed_template_build_leaves_the_template_as_it_was(site: RealSite) -> None:
+    script = site.script("to-fail", "echo half > /srv/www/index.html; exit 3")
+    before = site.look()
+    assert site.execute(lambda session: session.requests.upgrade_template("tiny", script)) == 1
+    assert site.look() == before
+
+
+def test_two_jails_are_upgraded_by_one_engine_at_the_same_time(site: RealSite) -> None:
+    def work(session: Session) -> None:
+        plans = [session.requests.upgrade(jail, None) for jail in ("web", "mail")]
+        ends: list[State] = []
+
+        def run(plan: Plan) -> None:
+            ends.append(session.engine.execute(plan, Purpose()).state)
+
+        threads = [threading.Thread(target=run, args=(plan,)) for plan in plans if plan]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert ends == [State.COMMITTED] * 2
+
+    assert site.fork(work) == 0
+    assert site.page("web") == site.page("mail") == "two"
+    for jail in ("web", "mail"):
+        assert site.execute(lambda session, jail=jail: session.requests.rollback(jail)) == 0  # type: ignore[misc]
+
+
+def test_a_stopped_and_continued_engine_goes_on(site: RealSite) -> None:
+    def gate(point: str) -> None:
+        if point.startswith("before mount --move"):
+            pid = os.getpid()
+            if os.fork() == 0:
+                time.sleep(0.3)
+                os.kill(pid, signal.SIGCONT)
+                os._exit(0)
+            os.kill(pid, signal.SIGSTOP)
+
+    assert site.execute(to_two, gate) == 0
+    assert site.page() == "two"
+    assert site.execute(back) == 0
+
+
+def test_after_a_reboot_recovery_mounts_the_pool_and_the_roots_and_starts_the_jails(site: RealSite) -> None:
+    before = site.look()
+    power_off(site)
+    with pytest.raises(OSError, match="refused"):
+        site.page()
+    assert site.recover() == 0
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            site.page()
+            break
+        except OSError:
+            time.sleep(0.01)
+    assert site.look() == before
+    assert site.recover() == 0
+    assert site.look() == before
+
+
+def test_a_power_cut_in_the_middle_of_a_switch_brings_the_old_release_back(site: RealSite) -> None:
+    before = site.look()
+
+    def cut(point: str) -> None:
+        if point.startswith("after umount"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert site.execute(to_two, cut) == -signal.SIGKILL
+    power_off(site)
+    assert site.recover() == 0
+    assert site.page() == "one"
+    assert site.look() == before
+
+
+def power_off(site: RealSite) -> None:
+    """What a power cut does to a host but for the disks: no process, no mount, another boot id."""
+    for path in Path("/sys/fs/cgroup").glob("**/rootswap/*/cgroup.kill"):
+        if any(jail in str(path) for jail in site.ports):
+            path.write_text("1")
+    time.sleep(0.1)
+    unmount_beneath(str(site.directory))
+    site.boot = f"boot after {site.boot}"
