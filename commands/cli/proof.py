@@ -82,7 +82,7 @@ def checkpoint(
     from commands.drivers.sinks import DirectorySink
     from commands.errors import Refused
 
-    with at_work(ctx) as work:
+    with at_work(ctx, begins=False) as work:
         sealed = _sealer(work.session.sealer).seal()
         key = work.session.ledger.seals.key()
     if sealed.seal is None or key is None:
@@ -171,7 +171,7 @@ def rotate_key(
     from commands.cli.transact import at_work
     from ledger.checkpoint import fingerprint
 
-    with at_work(ctx) as work:
+    with at_work(ctx, begins=False) as work:
         sealer = _sealer(work.session.sealer)
         key = sealer.rotate(None if private_key is None else _absolute(private_key))
         warning = sealer.seal().warning
