@@ -13,7 +13,7 @@ where a transaction stands, and the projections feed on the same fold. There is 
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from ledger.errors import IllegalEvent
 from ledger.events import (
@@ -37,6 +37,8 @@ from ledger.events import (
     TransactionStuck,
     UnwindStarted,
 )
+
+T = TypeVar("T")
 
 
 class State(StrEnum):
@@ -200,8 +202,8 @@ def _run_step(
             ready = step in (StepState.PENDING, StepState.STARTED, StepState.UNDONE)
             _require(ready, event, f"the step is {step}")
             _require(event.attempt == status.attempts[index] + 1, event, f"attempt {event.attempt} is out of turn")
-            attempts = _put(status.attempts, index, event.attempt)
-            return replace(_with_step(status, index, StepState.STARTED), attempts=attempts)
+            steps, attempts = _put(status.steps, index, StepState.STARTED), _put(status.attempts, index, event.attempt)
+            return replace(status, steps=steps, attempts=attempts)
         case StepSucceeded() | StepFailed():
             _require(step is StepState.STARTED, event, f"the step is {step}")
             _require(event.attempt == status.attempts[index], event, f"attempt {event.attempt} is out of turn")
@@ -227,8 +229,8 @@ def _undo_step(status: TransactionStatus, event: StepUndoStarted | StepUndone | 
         case StepUndoStarted():
             attempts = status.undo_attempts
             _require(event.attempt == attempts[index] + 1, event, f"attempt {event.attempt} is out of turn")
-            undo_attempts = _put(attempts, index, event.attempt)
-            return replace(_with_step(status, index, StepState.UNDO_STARTED), undo_attempts=undo_attempts)
+            steps, attempts = _put(status.steps, index, StepState.UNDO_STARTED), _put(attempts, index, event.attempt)
+            return replace(status, steps=steps, undo_attempts=attempts)
         case StepUndone():
             return _with_step(status, index, StepState.UNDONE)
         case StepUndoFailed():
@@ -264,11 +266,10 @@ def _index(
 
 
 def _with_step(status: TransactionStatus, index: int, step: StepState) -> TransactionStatus:
-    steps = status.steps
-    return replace(status, steps=(*steps[:index], step, *steps[index + 1 :]))
+    return replace(status, steps=_put(status.steps, index, step))
 
 
-def _put(values: tuple[int, ...], index: int, value: int) -> tuple[int, ...]:
+def _put(values: tuple[T, ...], index: int, value: T) -> tuple[T, ...]:
     return (*values[:index], value, *values[index + 1 :])
 
 

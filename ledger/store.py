@@ -53,14 +53,15 @@ class Store:
         self.is_stale = True
         self._connect = connect
         self._why_unusable: str | None = None
-        _require_index_room(path)
+        self._directory = os.fspath(path.parent)
+        _require_index_room(self._directory)
         self._database = self._open()
 
     @property
     def connection(self) -> sqlite3.Connection:
         """The one connection; raises LedgerUnusable on a full disk, or if a commit's outcome could not be learnt."""
         self._require_usable()
-        _require_index_room(self.path)
+        _require_index_room(self._directory)
         return self._database.conn
 
     def close(self) -> None:
@@ -91,7 +92,7 @@ class Store:
         """Raise AppendFailed unless a commit of as many bytes of records has room on the disk."""
         self._require_usable()
         # Records are written twice, to the log and later to the file.
-        if not has_room(self.path.parent, 2 * record_bytes + _COMMIT_BYTES):
+        if not has_room(self._directory, 2 * record_bytes + _COMMIT_BYTES):
             raise AppendFailed("cannot append to the ledger: its file system is full", remedy=schema.MAKE_ROOM)
 
     def write(self, new: Sequence[Row], stream: Stream | None) -> None:
@@ -197,7 +198,7 @@ def make_directory(directory: Path) -> None:
         _sync_directory(path.parent)
 
 
-def has_room(directory: Path, needed_bytes: int) -> bool:
+def has_room(directory: str, needed_bytes: int) -> bool:
     """Whether ``needed_bytes`` more can be written to the file system of ``directory``.
 
     SQLite's shared index is mapped memory, and on a full Btrfs to touch it, even to read or to close, is not an error
@@ -208,7 +209,7 @@ def has_room(directory: Path, needed_bytes: int) -> bool:
     if found.f_bavail * found.f_frsize >= _LOW_BYTES + needed_bytes:
         return True
     try:
-        _try_room(directory / (schema.LEDGER_FILE + ".room"), needed_bytes)
+        _try_room(Path(directory, schema.LEDGER_FILE + ".room"), needed_bytes)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return False
@@ -216,8 +217,8 @@ def has_room(directory: Path, needed_bytes: int) -> bool:
     return True
 
 
-def _require_index_room(path: Path) -> None:
-    if not has_room(path.parent, _INDEX_BYTES):
+def _require_index_room(directory: str) -> None:
+    if not has_room(directory, _INDEX_BYTES):
         raise LedgerUnusable("cannot use the ledger: its file system is full", remedy=schema.MAKE_ROOM)
 
 
