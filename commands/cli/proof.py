@@ -9,6 +9,7 @@ from commands.cli import options
 from commands.cli.output import Format, note, paint, show
 
 if TYPE_CHECKING:
+    from commands.config import Config
     from commands.transactions.sealing import Sealer
     from ledger.checkpoint import Checkpoint, Seal
     from ledger.verify import VerifyReport
@@ -54,14 +55,15 @@ def verify(
     from commands.drivers.signing import SshChecker
     from ledger.vouch import Evidence
 
+    config = options.read_config(ctx)
     evidence = Evidence(
         checker=SshChecker(LocalHost()),
         seals=tuple(_read_seal(file) for file in sealed_by or ()),
-        checkpoints=tuple(_read_checkpoint(file) for file in since or ()),
+        checkpoints=tuple(_read_checkpoint(file) for file in [*(since or ()), *_remembered(config)]),
         pinned=None if key is None else _read_key(key),
         every_signature=every_signature,
     )
-    with open_ledger(options.read_config(ctx)) as reader:
+    with open_ledger(config) as reader:
         report = reader.verify(evidence)
     show(output, _report_data(report), _report_text(report, is_pinned=key is not None))
 
@@ -187,6 +189,14 @@ def _sealer(found: "Sealer | None") -> "Sealer":
     if found is None:
         raise AssertionError("a session on this machine seals")
     return found
+
+
+def _remembered(config: "Config") -> list[str]:
+    """What the keys of this host have signed last: known apart from the ledger, while nobody tampers with both."""
+    from commands.drivers.host import LocalHost
+
+    directory = config.keys_directory
+    return [f"{directory}/{name}" for name in LocalHost().entries(directory) if name.endswith(".signed")]
 
 
 def _report_data(report: "VerifyReport") -> dict[str, object]:

@@ -129,3 +129,8 @@ def test_a_checkpoint_is_read_back() -> None:
         if wrong != "42":
             with pytest.raises(ValueError, match="number from 1 on"):
                 Checkpoint.parse(text)
+
+
+def test_the_documentation_shows_this_very_script() -> None:
+    documented = (SCRIPT.parents[2] / "docs" / "audit.md").read_text()
+    assert SCRIPT.read_text().rstrip() in documented
