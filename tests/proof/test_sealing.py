@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from commands import bootstrap
+from commands.bootstrap import compose
 from commands.config import Config
 from commands.config.checks import mistakes_in
+from commands.drivers.memory import MemoryWorld
 from commands.drivers.sinks import CommandSink, DirectorySink, SyslogSink, syslog_message
 from commands.errors import DriverError, Refused
+from commands.transactions.interrupt import Interrupt
+from commands.transactions.plan import Purpose
 from commands.transactions.sealing import make_sinks
 from ledger.errors import LedgerDamaged
 from ledger.events import CopyFailed, CopyResumed
@@ -301,3 +306,35 @@ def test_nothing_of_ours_stays_open(site: Site) -> None:
     with site.open([drop(site)]) as (_, sealer):
         sealer.seal()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+# --- the engine -------------------------------------------------------------------------------------------------------
+
+
+def test_every_transaction_ends_under_a_checkpoint(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    world = MemoryWorld(clock=FakeClock(), drivers_of_jails=frozenset({"lxc"}))
+    with site.open() as (writer, sealer):
+        drivers = world.drivers()
+        session = compose(Config(), writer, drivers, Interrupt(), lambda _plan, _record: None, "boot-1", sealer)
+        plan = session.requests.init()
+        assert plan is not None
+        outcome = session.engine.execute(plan, Purpose())
+        assert outcome.warning is None
+        assert site.checkpoint().size == writer.seals.checkpoint().size > 1
+        for path in (tmp_path / "keys").glob("*"):
+            path.unlink()
+        writer.note(CopyResumed(sink="x", size=1))
+        assert session.sealer is sealer
+        warning = sealer.seal().warning
+        assert warning is not None and "cannot seal the ledger" in warning
+
+
+def test_a_new_ledger_has_a_key_and_its_first_seal(tmp_path: Path) -> None:
+    config = Config(state_directory=str(tmp_path))
+    with bootstrap.open_session(config, interrupt=Interrupt(), observer=lambda _p, _r: None, create=True) as session:
+        assert session.sealed is not None and session.sealed.warning is None
+    assert Site(tmp_path).checkpoint().size == 1
+    with bootstrap.open_session(config, interrupt=Interrupt(), observer=lambda _p, _r: None) as session:
+        assert session.ledger.seals.key() is not None
+    assert [seal.checkpoint.size for seal in Site(tmp_path).seals()] == [1]
