@@ -203,7 +203,7 @@ def _run_step(
             _require(ready, event, f"the step is {step}")
             _require(event.attempt == status.attempts[index] + 1, event, f"attempt {event.attempt} is out of turn")
             steps, attempts = _put(status.steps, index, StepState.STARTED), _put(status.attempts, index, event.attempt)
-            return replace(status, steps=steps, attempts=attempts)
+            return _moved(status, steps, attempts, status.undo_attempts)
         case StepSucceeded() | StepFailed():
             _require(step is StepState.STARTED, event, f"the step is {step}")
             _require(event.attempt == status.attempts[index], event, f"attempt {event.attempt} is out of turn")
@@ -230,7 +230,7 @@ def _undo_step(status: TransactionStatus, event: StepUndoStarted | StepUndone | 
             attempts = status.undo_attempts
             _require(event.attempt == attempts[index] + 1, event, f"attempt {event.attempt} is out of turn")
             steps, attempts = _put(status.steps, index, StepState.UNDO_STARTED), _put(attempts, index, event.attempt)
-            return replace(status, steps=steps, undo_attempts=attempts)
+            return _moved(status, steps, status.attempts, attempts)
         case StepUndone():
             return _with_step(status, index, StepState.UNDONE)
         case StepUndoFailed():
@@ -266,7 +266,29 @@ def _index(
 
 
 def _with_step(status: TransactionStatus, index: int, step: StepState) -> TransactionStatus:
-    return replace(status, steps=_put(status.steps, index, step))
+    return _moved(status, _put(status.steps, index, step), status.attempts, status.undo_attempts)
+
+
+def _moved(
+    status: TransactionStatus, steps: tuple[StepState, ...], attempts: tuple[int, ...], undo_attempts: tuple[int, ...]
+) -> TransactionStatus:
+    """``replace``, which this is called for with most events, at a third of its cost."""
+    return TransactionStatus(
+        status.kind,
+        status.target,
+        status.plan,
+        status.before,
+        status.after,
+        status.kinds,
+        status.state,
+        steps,
+        attempts,
+        undo_attempts,
+        status.unwound,
+        status.cause,
+        status.accepted,
+        status.reboot_from,
+    )
 
 
 def _put(values: tuple[T, ...], index: int, value: T) -> tuple[T, ...]:

@@ -17,6 +17,7 @@ from ledger.merkle import Frontier, leaf_hash
 from ledger.rows import NOTHING, Row, Tail, check_link, damaged, read_tail, select
 from ledger.schema import check_objects
 from ledger.seals import seals_after
+from ledger.skim import Skimmer
 from ledger.vouch import Evidence, Found, Vouched, require_vouched
 
 _PAGE = 500
@@ -46,7 +47,7 @@ class _Recount:
     frontier: Frontier = field(default_factory=Frontier)
     versions: dict[str, int] = field(default_factory=dict)
     open: dict[str, Stream] = field(default_factory=dict)
-    transactions: dict[str, TransactionRow] = field(default_factory=dict)
+    ended: dict[str, TransactionRow] = field(default_factory=dict)
     targets: dict[str, TargetRow] = field(default_factory=dict)
     #: Transactions with a record that we cannot read, and the targets whose settled state they may have changed.
     unknown_transactions: set[str] = field(default_factory=set)
@@ -55,20 +56,38 @@ class _Recount:
     #: The roots of the tree at these sizes are kept in ``found``.
     wanted: frozenset[int] = frozenset()
     found: Found = field(default_factory=Found)
+    skimmer: Skimmer = field(default_factory=Skimmer)
+
+    @property
+    def transactions(self) -> dict[str, TransactionRow]:
+        """What the index of transactions has to say."""
+        return {**self.ended, **{name: stream.row for name, stream in self.open.items()}}
 
     def take(self, row: Row) -> None:
         """Check ``row`` and add it; raises LedgerDamaged."""
-        record = row.decode_any()
-        check_link(self.tail, record)
-        version = self.versions.get(record.stream, 0) + 1
-        if record.version != version:
-            raise damaged(record.seq, f"it is number {record.version} of {record.stream}, not {version}")
-        self.versions[record.stream] = version
-        self._follow(record)
+        event = self.skimmer.skim(row, self.tail)
+        if event is None:
+            record = row.decode_any()
+            check_link(self.tail, record)
+            self._count(record.seq, record.stream, record.version)
+            self._follow(record)
+            self._note(record)
+            self.skimmer.learn(row, record)
+        else:
+            self._count(row.seq, row.stream, row.version)
+            if row.stream not in self.unknown_transactions:
+                self._fold(row.seq, row.stream, event)
         if row.subtrees != b"".join(self.frontier.add(leaf_hash(row.record))):
-            raise damaged(record.seq, "the subtrees stored with it are not those of the records")
-        self.tail = Tail(record.seq, row.hash.hex())
-        self._note(record)
+            raise damaged(row.seq, "the subtrees stored with it are not those of the records")
+        if row.seq in self.wanted:
+            self.found.roots[row.seq] = self.frontier.root()
+        self.tail = Tail(row.seq, row.hash.hex())
+
+    def _count(self, seq: int, stream: str, number: int) -> None:
+        version = self.versions.get(stream, 0) + 1
+        if number != version:
+            raise damaged(seq, f"it is number {number} of {stream}, not {version}")
+        self.versions[stream] = version
 
     def _note(self, record: AnyRecord) -> None:
         """Keep what the signatures will be held against."""
@@ -76,8 +95,6 @@ class _Recount:
             self.found.origin = origin_of(record.host_id, record.event_id)
         if isinstance(record, Record) and isinstance(record.event, KeyRotated | LedgerCreated):
             self.found.keys.append((record.seq, record.event))
-        if record.seq in self.wanted:
-            self.found.roots[record.seq] = self.frontier.root()
 
     def _follow(self, record: AnyRecord) -> None:
         transaction = record.transaction
@@ -96,17 +113,18 @@ class _Recount:
     def _fold(self, seq: int, transaction: str, event: object) -> None:
         if not isinstance(event, TransactionEvent):
             raise damaged(seq, f"the stream of transaction {transaction} holds an event of the ledger")
-        if transaction in self.transactions and transaction not in self.open:
+        if transaction in self.ended:
             raise damaged(seq, f"transaction {transaction} had already ended")
         try:
             stream = follow(self.open.pop(transaction, None), transaction, event, seq)
         except IllegalEvent as error:
             raise damaged(seq, str(error)) from error
-        self.transactions[transaction] = stream.row
-        if stream.settled is not None:
-            self.targets[stream.begun.target] = stream.settled
         if stream.status.is_open:
             self.open[transaction] = stream
+            return
+        self.ended[transaction] = stream.row
+        if stream.settled is not None:
+            self.targets[stream.begun.target] = stream.settled
 
 
 def verify(connection: sqlite3.Connection, evidence: Evidence | None = None) -> VerifyReport:
@@ -162,10 +180,11 @@ def _pages(connection: sqlite3.Connection, until: int) -> Iterator[Row]:
 
 
 def _compare_transactions(stored: dict[str, TransactionRow], recount: _Recount) -> None:
-    for transaction in sorted(stored.keys() | recount.transactions.keys()):
+    recounted = recount.transactions
+    for transaction in sorted(stored.keys() | recounted.keys()):
         if transaction in recount.unknown_transactions:
             continue
-        found, expected = stored.get(transaction), recount.transactions.get(transaction)
+        found, expected = stored.get(transaction), recounted.get(transaction)
         if found != expected:
             seq = expected.last_seq if expected is not None else found.last_seq if found is not None else 0
             raise damaged(seq, f"the index of transactions is wrong about {transaction}")
