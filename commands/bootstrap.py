@@ -9,8 +9,8 @@ import pwd
 import socket
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,12 +28,16 @@ if TYPE_CHECKING:
     from commands.recovery.recover import Recoverer
     from commands.transactions.engine import Engine, Observer
     from commands.transactions.requests import Requests
+    from commands.transactions.sealing import Sealed, Sealer
     from ledger.writer import LedgerWriter
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An engine that holds the ledger, and what is needed to drive it."""
+    """An engine that holds the ledger, and what is needed to drive it.
+
+    ``sealed`` is what came of sealing the ledger before anything began; None where nothing is sealed (rehearsals).
+    """
 
     config: Config
     ledger: "LedgerWriter"
@@ -41,6 +45,8 @@ class Session:
     engine: "Engine"
     requests: "Requests"
     recoverer: "Recoverer"
+    sealer: "Sealer | None" = None
+    sealed: "Sealed | None" = None
 
 
 def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Interrupt) -> Drivers:
@@ -92,29 +98,47 @@ def open_session(
     Raises LedgerLocked when another engine holds the ledger, LedgerMissing when there is none.
     """
     from commands.drivers.host import LocalHost
+    from commands.transactions.sealing import make_sealer, new_key
     from ledger.writer import LedgerWriter
 
     clock = SystemClock()
     origin = make_origin(LocalHost().boot_id(), invoked)
     directory = Path(config.ledger_directory)
-    opened = LedgerWriter.create if create else LedgerWriter.open
-    with opened(directory, origin, clock) as ledger:
+    with ExitStack() as stack:
+        if create:
+            key = new_key(config, LocalHost(), directory)
+            ledger = stack.enter_context(LedgerWriter.create(directory, origin, clock, key=key))
+        else:
+            ledger = stack.enter_context(LedgerWriter.open(directory, origin, clock))
         host = LocalHost(lock_fd=ledger.lock_fd)
-        yield compose(config, ledger, make_drivers(config, host, clock, interrupt), interrupt, observer, origin.boot_id)
+        drivers = make_drivers(config, host, clock, interrupt)
+        sealer = make_sealer(config, ledger, host, socket.gethostname(), clock)
+        sealed = sealer.seal()
+        session = compose(config, ledger, drivers, interrupt, observer, origin.boot_id, sealer)
+        yield replace(session, sealed=sealed)
 
 
 def compose(
-    config: Config, ledger: "LedgerWriter", drivers: Drivers, interrupt: Interrupt, observer: "Observer", boot_id: str
+    config: Config,
+    ledger: "LedgerWriter",
+    drivers: Drivers,
+    interrupt: Interrupt,
+    observer: "Observer",
+    boot_id: str,
+    sealer: "Sealer | None" = None,
 ) -> Session:
-    """An engine on given drivers and a given ledger."""
+    """An engine on given drivers and a given ledger, which seals if ``sealer`` is given."""
     from commands.recovery.recover import Recoverer
     from commands.transactions.engine import Engine
     from commands.transactions.requests import Requests
 
-    engine = Engine(ledger, drivers, interrupt, observer)
+    if sealer is None:
+        engine = Engine(ledger, drivers, interrupt, observer)
+    else:
+        engine = Engine(ledger, drivers, interrupt, observer, lambda: sealer.seal().warning)
     requests = Requests(ledger, drivers, config, new_transaction_id)
     recoverer = Recoverer(engine, config, boot_id, new_transaction_id)
-    return Session(config, ledger, drivers, engine, requests, recoverer)
+    return Session(config, ledger, drivers, engine, requests, recoverer, sealer)
 
 
 def _host_id() -> str:

@@ -9,6 +9,7 @@ lifted on read by pure functions, one per step of the schema version.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -25,7 +26,14 @@ GENESIS = "0" * 64
 #: Lifts the body of one event type by one schema version; must not look at anything but its argument.
 Upcaster = Callable[[JsonObject], JsonObject]
 #: Keyed by event type and the version lifted from; the result has that version plus one.
-UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
+UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
+    # Ledgers of version 1 had no key; the first one that they got is the first key.rotated.
+    ("ledger.created", 1): lambda body: {**body, "key": None},
+}
+
+_spell = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+#: A string as JSON without a look at what it is.
+_text = json.encoder.encode_basestring
 
 _CURRENT: dict[str, int] = {
     kind.model_fields["type"].default: kind.schema_version
@@ -129,15 +137,39 @@ def encode(record: Record) -> bytes:
 
     Raises IllegalEvent if it holds what JSON cannot say: NaN, infinity, or half a surrogate pair.
     """
+    event = record.event.model_dump(mode="json")
+    # The envelope is spelt by hand, in the order of its keys: half the time of sorting it with all that is in it.
     try:
-        return canonical(record.model_dump(mode="json"))
+        return (
+            f'{{"actor":{_spelled_actor(record.actor)},"approval":{_spelled_approval(record.approval)}'
+            f',"at":{_text(record.at)},"boot_id":{_text(record.boot_id)},"engine_version":{_text(record.engine_version)}'
+            f',"event":{_spell(event)},"event_id":{_text(record.event_id)},"host_id":{_text(record.host_id)}'
+            f',"monotonic_ns":{record.monotonic_ns},"previous":{_text(record.previous)},"reason":{_word(record.reason)}'
+            f',"schema_version":{record.schema_version},"seq":{record.seq},"stream":{_text(record.stream)}'
+            f',"target":{_word(record.target)},"ticket":{_word(record.ticket)},"transaction":{_word(record.transaction)}'
+            f',"type":{_text(record.type)},"version":{record.version}}}'
+        ).encode()
     except ValueError as error:
         raise IllegalEvent(f"cannot encode {record.type}: {error}") from error
 
 
+def _word(value: str | None) -> str:
+    return "null" if value is None else _text(value)
+
+
+@lru_cache(maxsize=4)
+def _spelled_actor(actor: Actor) -> str:
+    """The actor is the same in every record of a process."""
+    return _spell(actor.model_dump(mode="json"))
+
+
+def _spelled_approval(approval: Approval | None) -> str:
+    return "null" if approval is None else _spell(approval.model_dump(mode="json"))
+
+
 def canonical(value: JsonValue) -> bytes:
     """JSON with sorted keys, no blanks, UTF-8; raises ValueError for what JSON cannot say."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _spell(value).encode()
 
 
 def decode(data: bytes, *, upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS) -> Record:

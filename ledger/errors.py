@@ -12,7 +12,9 @@ The tree; the number is the exit code of the command line::
     │   ├── LedgerMissing        78   no ledger where the configuration says
     │   ├── LedgerLocked         75   another engine holds the ledger
     │   ├── TargetBusy           75   the target has an open transaction
-    │   └── UnknownTransaction    1   no transaction of that name
+    │   ├── UnknownTransaction    1   no transaction of that name
+    │   ├── NotSealed             1   no signed checkpoint covers the record yet
+    │   └── ProofRefused          4   a proof that does not prove what it says
     └── (commands.errors)             the write side's own branches
 
 A message reads "cannot <verb> <noun>: <cause>"; the remedy, if there is one, says what to do next.
@@ -102,3 +104,16 @@ class TargetBusy(LedgerError):
 
     exit_code = 75
     code = "target-busy"
+
+
+class NotSealed(LedgerError):
+    """No signed checkpoint covers the record yet."""
+
+    code = "not-sealed"
+
+
+class ProofRefused(LedgerError):
+    """A proof, or a checkpoint kept elsewhere, is not what it says."""
+
+    exit_code = 4
+    code = "proof-refused"

@@ -194,9 +194,11 @@ class OperatorDecided(EventBase):
 
 
 class LedgerCreated(EventBase):
-    """The first record of every ledger."""
+    """The first record of every ledger. ``key`` is the public key that will sign its checkpoints; None for none yet."""
 
+    schema_version: ClassVar[int] = 2
     type: Literal["ledger.created"] = "ledger.created"
+    key: str | None = None
 
 
 class RecoveryStarted(EventBase):
@@ -205,6 +207,32 @@ class RecoveryStarted(EventBase):
     type: Literal["recovery.started"] = "recovery.started"
     boot_id: str
     open: tuple[str, ...]
+
+
+class KeyRotated(EventBase):
+    """Checkpoints from here on are signed with ``key``; ``signature`` is by the ``previous`` one, if there was one."""
+
+    type: Literal["key.rotated"] = "key.rotated"
+    previous: str | None
+    key: str
+    signature: str | None
+
+
+class CopyFailed(EventBase):
+    """The checkpoint of ``size`` records did not get to a sink; it is owed to it."""
+
+    type: Literal["copy.failed"] = "copy.failed"
+    sink: str
+    size: int
+    cause: str
+
+
+class CopyResumed(EventBase):
+    """A sink that had failed has got everything up to the checkpoint of ``size`` records."""
+
+    type: Literal["copy.resumed"] = "copy.resumed"
+    sink: str
+    size: int
 
 
 TransactionEvent = (
@@ -227,6 +255,6 @@ TransactionEvent = (
     | OperatorDecided
 )
 #: Events of the ledger as a whole; they belong to no transaction.
-LedgerEvent = LedgerCreated | RecoveryStarted
+LedgerEvent = LedgerCreated | RecoveryStarted | KeyRotated | CopyFailed | CopyResumed
 
 Event = Annotated[TransactionEvent | LedgerEvent, Field(discriminator="type")]

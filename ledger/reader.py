@@ -9,12 +9,17 @@ from types import TracebackType
 from typing import Self
 
 from ledger import schema
+from ledger.checkpoint import Seal
 from ledger.codec import AnyRecord
 from ledger.events import JsonObject
 from ledger.index import TransactionRow, open_rows, select_transactions, settled_states, target_rows
 from ledger.lifecycle import State
+from ledger.proof import Proof
+from ledger.prove import prove
 from ledger.rows import select
+from ledger.seals import seals_after
 from ledger.verify import VerifyReport, verify
+from ledger.vouch import Evidence
 
 __all__ = ["LedgerReader", "TransactionRow", "VerifyReport"]
 
@@ -139,13 +144,23 @@ class LedgerReader:
         with self._reading():
             return settled_states(target_rows(self._connection))
 
-    def verify(self) -> VerifyReport:
-        """Recompute every hash, link and column and the ledger's own index.
+    def verify(self, evidence: Evidence | None = None) -> VerifyReport:
+        """Recompute every hash, link, column and node and the ledger's own index; hold them against ``evidence``.
 
         Raises LedgerDamaged that names the first record which does not add up.
         """
         with self._reading():
-            return verify(self._connection)
+            return verify(self._connection, evidence)
+
+    def seals(self) -> list[Seal]:
+        """The signed checkpoints, oldest first."""
+        with self._reading():
+            return seals_after(self._connection, 0)
+
+    def prove(self, seq: int) -> Proof:
+        """The proof that record ``seq`` is in the ledger as it was last signed; raises NotSealed."""
+        with self._reading():
+            return prove(self._connection, seq)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -11,9 +11,10 @@ from typing import Self
 
 from ledger.codec import GENESIS, AnyRecord, Envelope, Record, decode, decode_any, encode, record_hash
 from ledger.errors import LedgerDamaged
+from ledger.merkle import Frontier, leaf_hash
 
-_COLUMNS = "seq, event_id, stream, version, transaction_id, target, type, schema_version, at, hash, record"
-_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 constants only
+_COLUMNS = "seq, event_id, stream, version, transaction_id, target, type, schema_version, at, hash, subtrees, record"
+_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 constants only
 _SELECT = f"SELECT {_COLUMNS} FROM events"  # noqa: S608 constants only
 
 
@@ -31,13 +32,15 @@ class Row:
     schema_version: int
     at: str
     hash: bytes
+    subtrees: bytes
     record: bytes
 
     @classmethod
-    def of(cls, record: Record) -> Self:
-        """The row that stores ``record``."""
+    def of(cls, record: Record, frontier: Frontier | None = None) -> Self:
+        """The row that stores ``record``; ``frontier`` grows by it. Without one, the row has no place in the tree."""
         data = encode(record)
-        return cls(*_copies(record), record_hash(data), data)
+        subtrees = () if frontier is None else frontier.add(leaf_hash(data))
+        return cls(*_copies(record), record_hash(data), b"".join(subtrees), data)
 
     def decode(self) -> Record:
         """The record, if row and record agree; raises LedgerDamaged or LedgerNewer."""
@@ -105,7 +108,7 @@ def damaged(seq: int, cause: str) -> LedgerDamaged:
 
 def insert(connection: sqlite3.Connection, row: Row) -> None:
     """Append ``row`` inside the caller's transaction."""
-    connection.execute(_INSERT, (*row._columns(), row.hash, row.record))
+    connection.execute(_INSERT, (*row._columns(), row.hash, row.subtrees, row.record))
 
 
 def select(connection: sqlite3.Connection, tail: str, parameters: Sequence[int | str] = ()) -> list[Row]:

@@ -5,6 +5,11 @@ deletes without firing a DELETE trigger). Two small tables are the ledger's own 
 the event: where each transaction stands, and the settled state of each target. The file belongs to one writer, the
 holder of the lock, and to any number of readers.
 
+The Merkle tree costs no table: ``subtrees`` of record n are the roots of the complete subtrees of 2, 4, 8 … records
+that end with it, one for each time that n can be halved. They come with the record's own row, in its page and behind
+its guards, and any node is found by the number of a record. ``seals`` are the signed checkpoints: here rather than in
+files beside, so that a seal and the records under it are one file with one lock, one durability and one copy.
+
 SQLite before 3.51.3 (3.50.7, 3.44.6) can lose commits when two connections write or checkpoint at the same instant
 (sqlite.org/wal.html#walresetbug). Here only the holder of the lock writes, it has one connection, its automatic
 checkpoints stay on that connection, and readers open read-only and cannot checkpoint: the bug has no second party.
@@ -45,10 +50,13 @@ OBJECTS = {
     schema_version INTEGER NOT NULL,
     at TEXT NOT NULL,
     hash BLOB NOT NULL CHECK (length(hash) = 32),
+    subtrees BLOB NOT NULL CHECK (length(subtrees) % 32 = 0),
     record BLOB NOT NULL,
     UNIQUE (stream, version)
 ) STRICT""",
     "events_by_target": "CREATE INDEX events_by_target ON events (target, seq)",
+    "events_with_keys": """CREATE INDEX events_with_keys ON events (seq)
+WHERE type IN ('key.rotated', 'ledger.created')""",
     "events_refuse_update": """CREATE TRIGGER events_refuse_update BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: a record is never changed'); END""",
     "events_refuse_delete": """CREATE TRIGGER events_refuse_delete BEFORE DELETE ON events
@@ -58,6 +66,19 @@ WHEN EXISTS (SELECT 1 FROM events WHERE seq = NEW.seq)
   OR EXISTS (SELECT 1 FROM events WHERE stream = NEW.stream AND version = NEW.version)
   OR EXISTS (SELECT 1 FROM events WHERE event_id = NEW.event_id)
 BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: a record is never replaced'); END""",
+    "seals": """CREATE TABLE seals (
+    size INTEGER PRIMARY KEY CHECK (size > 0),
+    checkpoint TEXT NOT NULL,
+    signature TEXT NOT NULL,
+    at TEXT NOT NULL
+) STRICT""",
+    "seals_refuse_update": """CREATE TRIGGER seals_refuse_update BEFORE UPDATE ON seals
+BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: a seal is never changed'); END""",
+    "seals_refuse_delete": """CREATE TRIGGER seals_refuse_delete BEFORE DELETE ON seals
+BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: a seal is never removed'); END""",
+    "seals_refuse_replace": """CREATE TRIGGER seals_refuse_replace BEFORE INSERT ON seals
+WHEN NEW.size <= (SELECT max(size) FROM seals)
+BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: a seal is never replaced'); END""",
     "transactions": """CREATE TABLE transactions (
     transaction_id TEXT PRIMARY KEY NOT NULL,
     kind TEXT NOT NULL,

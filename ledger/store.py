@@ -7,7 +7,7 @@ the next one to open the file finds them. So the store opens the file afresh, wh
 import errno
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,9 +15,11 @@ from pathlib import Path
 
 import sqlite_utils
 
-from ledger import index, rows, schema
+from ledger import index, rows, schema, seals, tree
+from ledger.checkpoint import Seal
 from ledger.errors import AppendFailed, IllegalEvent, LedgerDamaged, LedgerError, LedgerNewer, LedgerUnusable
 from ledger.index import Stream, TransactionRow
+from ledger.merkle import Frontier
 from ledger.rows import Row, Tail, damaged
 
 #: What a commit may take beside its records: pages of two tables and six indexes, log and shared index.
@@ -32,9 +34,10 @@ _MEND = "mend the disk, then run `rootswap recover`"
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What the writer has to know of the file: its end, and the open transactions."""
+    """What the writer has to know of the file: its end, the right edge of its tree, and the open transactions."""
 
     tail: Tail
+    frontier: Frontier
     streams: dict[str, Stream]
 
 
@@ -50,14 +53,15 @@ class Store:
         self.is_stale = True
         self._connect = connect
         self._why_unusable: str | None = None
-        _require_index_room(path)
+        self._directory = os.fspath(path.parent)
+        _require_index_room(self._directory)
         self._database = self._open()
 
     @property
     def connection(self) -> sqlite3.Connection:
         """The one connection; raises LedgerUnusable on a full disk, or if a commit's outcome could not be learnt."""
         self._require_usable()
-        _require_index_room(self.path)
+        _require_index_room(self._directory)
         return self._database.conn
 
     def close(self) -> None:
@@ -76,7 +80,7 @@ class Store:
             raise damaged(tail.seq + 1, f"it is missing, but transaction {newest[0].transaction} has it")
         streams = {row.transaction: _open_stream(connection, row) for row in index.open_rows(connection)}
         self.is_stale = False
-        return Contents(tail, streams)
+        return Contents(tail, tree.read_frontier(connection, tail.seq), streams)
 
     def reload(self) -> Contents:
         """``load`` on a fresh connection."""
@@ -88,7 +92,7 @@ class Store:
         """Raise AppendFailed unless a commit of as many bytes of records has room on the disk."""
         self._require_usable()
         # Records are written twice, to the log and later to the file.
-        if not has_room(self.path.parent, 2 * record_bytes + _COMMIT_BYTES):
+        if not has_room(self._directory, 2 * record_bytes + _COMMIT_BYTES):
             raise AppendFailed("cannot append to the ledger: its file system is full", remedy=schema.MAKE_ROOM)
 
     def write(self, new: Sequence[Row], stream: Stream | None) -> None:
@@ -97,14 +101,36 @@ class Store:
         Raises AppendFailed if they certainly are not, LedgerUnusable if nobody can say.
         """
         self.require_room(sum(len(row.record) for row in new))
-        connection = self._database.conn
-        self.is_stale = True
-        try:
-            connection.execute("BEGIN IMMEDIATE")
+        last = new[-1]
+
+        def put(connection: sqlite3.Connection) -> None:
             for row in new:
                 rows.insert(connection, row)
             if stream is not None:
                 index.put(connection, stream)
+
+        def is_there(connection: sqlite3.Connection) -> bool:
+            return any(row.hash == last.hash for row in rows.select(connection, "WHERE seq = ?", (last.seq,)))
+
+        self._commit(put, is_there)
+
+    def write_seal(self, seal: Seal, at: str) -> None:
+        """Commit ``seal``; raises as ``write`` does."""
+        self.require_room(len(seal.signature))
+        size = seal.checkpoint.size
+        self._commit(
+            lambda connection: seals.put(connection, seal, at),
+            lambda connection: seals.find_seal(connection, size) == seal,
+        )
+
+    def _commit(
+        self, put: Callable[[sqlite3.Connection], None], is_there: Callable[[sqlite3.Connection], bool]
+    ) -> None:
+        connection = self._database.conn
+        self.is_stale = True
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            put(connection)
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -114,15 +140,15 @@ class Store:
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if not self._survived(new[-1], error):
+            if not self._survived(is_there, error):
                 self.is_stale = False
                 raise schema.explain(error, "append to the ledger", AppendFailed) from error
 
-    def _survived(self, last: Row, cause: sqlite3.Error) -> bool:
-        """Whether ``last`` is in the ledger after a COMMIT that failed, and then on the disk for good."""
+    def _survived(self, is_there: Callable[[sqlite3.Connection], bool], cause: sqlite3.Error) -> bool:
+        """Whether what was put is in the ledger after a COMMIT that failed, and then on the disk for good."""
         try:
             self._reopen()
-            found = rows.select(self._database.conn, "WHERE seq = ?", (last.seq,))
+            is_present = is_there(self._database.conn)
         except (sqlite3.Error, LedgerError) as error:
             raise self._give_up(f"a commit failed ({cause}) and its outcome cannot be read ({error})") from cause
         # Emptying the log makes durable what is there and wipes what is not. Where that fails, the next append writes
@@ -131,7 +157,6 @@ class Store:
             is_emptied = schema.checkpoint(self._database.conn)
         except sqlite3.Error:
             is_emptied = False
-        is_present = any(row.hash == last.hash for row in found)
         if is_present and not is_emptied:
             raise self._give_up(f"a commit failed ({cause}) and what it left cannot be made durable") from cause
         return is_present
@@ -173,7 +198,7 @@ def make_directory(directory: Path) -> None:
         _sync_directory(path.parent)
 
 
-def has_room(directory: Path, needed_bytes: int) -> bool:
+def has_room(directory: str, needed_bytes: int) -> bool:
     """Whether ``needed_bytes`` more can be written to the file system of ``directory``.
 
     SQLite's shared index is mapped memory, and on a full Btrfs to touch it, even to read or to close, is not an error
@@ -184,7 +209,7 @@ def has_room(directory: Path, needed_bytes: int) -> bool:
     if found.f_bavail * found.f_frsize >= _LOW_BYTES + needed_bytes:
         return True
     try:
-        _try_room(directory / (schema.LEDGER_FILE + ".room"), needed_bytes)
+        _try_room(Path(directory, schema.LEDGER_FILE + ".room"), needed_bytes)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return False
@@ -192,8 +217,8 @@ def has_room(directory: Path, needed_bytes: int) -> bool:
     return True
 
 
-def _require_index_room(path: Path) -> None:
-    if not has_room(path.parent, _INDEX_BYTES):
+def _require_index_room(directory: str) -> None:
+    if not has_room(directory, _INDEX_BYTES):
         raise LedgerUnusable("cannot use the ledger: its file system is full", remedy=schema.MAKE_ROOM)
 
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from ledger import index, rows, schema, store
+from ledger.book import SealBook
 from ledger.clock import Clock
 from ledger.codec import LEDGER_STREAM, Origin, Record
 from ledger.errors import AppendFailed, IllegalEvent, LedgerUnusable, TargetBusy, UnknownTransaction
@@ -17,8 +18,10 @@ from ledger.events import JsonObject, LedgerCreated, LedgerEvent, TransactionEve
 from ledger.index import Stream
 from ledger.lifecycle import State, TransactionStatus
 from ledger.lock import LOCK_FILE, EngineLock
+from ledger.merkle import Frontier
 from ledger.pen import Pen, new_event_id
 from ledger.rows import NOTHING, Row, Tail
+from ledger.sheaf import Sheaf
 from ledger.store import Contents, Store
 
 
@@ -48,9 +51,12 @@ class LedgerWriter:
         self._pen = pen
         self._mutex = threading.RLock()
         self._tail: Tail
+        self._frontier: Frontier
         self._streams: dict[str, Stream]
         self._ledger_version: int
         self._take(opened.load())
+        #: What was signed, and what may be signed next.
+        self.seals = SealBook(self._working, opened, pen.now)
 
     @classmethod
     def create(
@@ -59,12 +65,14 @@ class LedgerWriter:
         origin: Origin,
         clock: Clock,
         *,
+        key: str | None = None,
         new_id: Callable[[], str] = new_event_id,
         connect: schema.Connect = schema.connect,
     ) -> Self:
         """Create the ledger in ``directory`` if it is not there yet, and open it.
 
-        A kill at any moment leaves a whole ledger or none.
+        ``key`` is the public key that will sign the checkpoints of a new ledger. A kill at any moment leaves a whole
+        ledger or none.
         """
         store.require_versions()
         pen = Pen(origin, clock, new_id)
@@ -74,7 +82,7 @@ class LedgerWriter:
             lock = EngineLock.take(directory / LOCK_FILE, origin.actor.invoked, pen.now())
             undo.callback(lock.release)
             if not path.exists():
-                store.build(path, Row.of(pen.record(NOTHING, 1, LedgerCreated())))
+                store.build(path, Row.of(pen.record(NOTHING, 1, LedgerCreated(key=key)), Frontier()))
             writer = cls._open_locked(lock, path, pen, connect)
             undo.pop_all()
         return writer
@@ -142,47 +150,39 @@ class LedgerWriter:
         with self._working("append to the ledger"):
             self._store.require_room(0)
             before = stream = self._find(transaction)
-            tail, records, new = self._tail, [], []
+            sheaf = Sheaf(self._pen, self._tail, self._frontier)
             for event in events:
-                stream = index.follow(stream, transaction, event, tail.seq + 1)
-                record = self._pen.record(tail, stream.version, event, transaction, stream.begun)
-                row = Row.of(record)
-                tail = Tail(row.seq, row.hash.hex())
-                records.append(record)
-                new.append(row)
+                stream = index.follow(stream, transaction, event, sheaf.tail.seq + 1)
+                sheaf.add(stream.version, event, transaction, stream.begun)
             if stream is None or stream is before:
                 return ()
             self._require_free(stream)
-            self._store.write(new, stream)
-            self._tail = tail
+            self._store.write(sheaf.rows, stream)
+            self._tail, self._frontier = sheaf.tail, sheaf.frontier
             if stream.status.is_open:
                 self._streams[transaction] = stream
             else:
                 self._streams.pop(transaction, None)
             self._store.is_stale = False
-            return tuple(records)
+            return tuple(sheaf.records)
 
     def note(self, *events: LedgerEvent) -> tuple[Record, ...]:
         """Record ``events`` that belong to no transaction, in one commit; raises as ``append`` does."""
         with self._working("append to the ledger"):
-            tail, records, new = self._tail, [], []
+            sheaf = Sheaf(self._pen, self._tail, self._frontier)
             for version, event in enumerate(events, self._ledger_version + 1):
                 if isinstance(event, LedgerCreated):
                     raise IllegalEvent(
                         f"cannot record {event.type}: it is the first record of every ledger, and only that"
                     )
-                record = self._pen.record(tail, version, event)
-                row = Row.of(record)
-                tail = Tail(row.seq, row.hash.hex())
-                records.append(record)
-                new.append(row)
-            if not new:
+                sheaf.add(version, event)
+            if not sheaf.rows:
                 return ()
-            self._store.write(new, None)
-            self._tail = tail
-            self._ledger_version += len(new)
+            self._store.write(sheaf.rows, None)
+            self._tail, self._frontier = sheaf.tail, sheaf.frontier
+            self._ledger_version += len(sheaf.rows)
             self._store.is_stale = False
-            return tuple(records)
+            return tuple(sheaf.records)
 
     def status(self, transaction: str) -> TransactionStatus:
         """Where ``transaction`` stands; raises UnknownTransaction."""
@@ -251,6 +251,7 @@ class LedgerWriter:
 
     def _take(self, contents: Contents) -> None:
         self._tail = contents.tail
+        self._frontier = contents.frontier
         self._streams = contents.streams
         self._ledger_version = rows.last_version(self._store.connection, LEDGER_STREAM)
 

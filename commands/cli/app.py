@@ -17,6 +17,7 @@ from commands.cli import (
     jail,
     listing,
     options,
+    proof,
     recover,
     release,
     status,
@@ -110,6 +111,7 @@ _tx.command("watch")(tx.watch)
 
 _audit = _group("audit", "The ledger as auditors read it.")
 _audit.command("log")(audit.log)
+proof.register(_audit)
 
 _config = _group("config", "The configuration.")
 _config.command("check")(configuration.check)

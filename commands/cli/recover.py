@@ -52,7 +52,7 @@ def recover(ctx: typer.Context, output: OutputOption = Format.TABLE) -> None:
     """
     from commands.cli.transact import at_work
 
-    with at_work(ctx, patiently) as work:
+    with at_work(ctx, patiently, begins=False) as work:
         recovery = work.session.recoverer.recover()
     _report(recovery, output)
 
@@ -81,7 +81,7 @@ def resolve(
     require_root()
     confirm(f"Resolve transaction {transaction}: {_MEANINGS[choice]}?", is_agreed=yes)
     why = f"{reason} [{ticket}]" if ticket else reason
-    with at_work(ctx) as work:
+    with at_work(ctx, begins=False) as work:
         found = _one_of(work.session, transaction)
         plan = plan_from_json(work.session.ledger.status(found).plan)
         by = make_origin("", ()).actor.login

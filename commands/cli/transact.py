@@ -54,8 +54,11 @@ def require_root() -> None:
 
 
 @contextmanager
-def at_work(ctx: typer.Context, opener: Opener | None = None) -> Iterator[Work]:
-    """An engine for the configured machine. Raises NotRoot, ConfigError, LedgerLocked and the other ledger errors."""
+def at_work(ctx: typer.Context, opener: Opener | None = None, *, begins: bool = True) -> Iterator[Work]:
+    """An engine for the configured machine. Raises NotRoot, ConfigError, LedgerLocked and the other ledger errors.
+
+    Who ``begins`` something new is refused while a checkpoint cannot get to a sink that is required.
+    """
     require_root()
     config = read_config(ctx)
     interrupt, progress, course = Interrupt(), Progress(), Course()
@@ -66,6 +69,8 @@ def at_work(ctx: typer.Context, opener: Opener | None = None) -> Iterator[Work]:
 
     opened = (opener or open_or_explain)(config, interrupt, observe, progress.say)
     with progress, watched(interrupt, progress, course), opened as session:
+        if begins and session.sealed is not None:
+            session.sealed.require_copies()
         yield Work(session, interrupt)
 
 

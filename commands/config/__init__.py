@@ -2,16 +2,19 @@
 
 from commands.config.load import Loaded, Mistake, Reading, load, read
 from commands.config.shapes import (
+    AuditConfig,
     Config,
     HealthConfig,
     JailConfig,
     NetworkConfig,
     Section,
+    SinkConfig,
     StorageConfig,
     TemplateConfig,
 )
 
 __all__ = [
+    "AuditConfig",
     "Config",
     "HealthConfig",
     "JailConfig",
@@ -20,6 +23,7 @@ __all__ = [
     "NetworkConfig",
     "Reading",
     "Section",
+    "SinkConfig",
     "StorageConfig",
     "TemplateConfig",
     "load",

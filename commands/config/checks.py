@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 
-from commands.config.shapes import Config, HealthConfig, JailConfig, NetworkConfig, TemplateConfig
+from commands.config.shapes import Config, HealthConfig, JailConfig, NetworkConfig, SinkConfig, TemplateConfig
 
 KeyPath = tuple[str, ...]
 Found = Iterator[tuple[KeyPath, str]]
@@ -14,6 +14,7 @@ Found = Iterator[tuple[KeyPath, str]]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TCP = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]/\s]+):(\d{1,5})")
 _HTTP = re.compile(r"https?://[^\s/]\S*")
+_SYSLOG = re.compile(r"(?:udp|tcp)://[^\s/]+:\d{1,5}|unix:/\S+")
 _MAX_PORT = 65535
 
 
@@ -24,13 +25,20 @@ def mistakes_in(config: Config) -> list[tuple[KeyPath, str]]:
         found.extend(((("template", name, *path), text)) for path, text in _in_template(template))
     for name, jail in config.jail.items():
         found.extend(((("jail", name, *path), text)) for path, text in _in_jail(jail, config))
+    for name, sink in config.audit.sinks.items():
+        found.extend((("audit", "sinks", name, *path), text) for path, text in _in_sink(sink))
     return found
 
 
 def _in_places(config: Config) -> Found:
     """The ledger must outlive everything that a transaction can swap."""
     state, pool = config.state_directory, config.storage.path
-    own = {"ledger": config.ledger_directory, "jails": f"{state}/jails", "lxc": f"{state}/lxc"}
+    own = {
+        "ledger": config.ledger_directory,
+        "keys": config.keys_directory,
+        "jails": f"{state}/jails",
+        "lxc": f"{state}/lxc",
+    }
     if PurePosixPath(state) == PurePosixPath("/"):
         yield ("state_directory",), "it is the root of the machine; give rootswap a directory of its own"
     if _is_beneath(state, pool):
@@ -116,6 +124,17 @@ def _in_health(check: HealthConfig) -> Found:
         if match is None or not 0 < int(match[2]) <= _MAX_PORT:
             yield ("tcp",), f"{check.tcp[:60]!r} is not ADDRESS:PORT, or [ADDRESS]:PORT for IPv6"
     if check.command is not None and not check.command:
+        yield ("command",), "it is empty"
+
+
+def _in_sink(sink: SinkConfig) -> Found:
+    kinds = [kind for kind in ("directory", "syslog", "command") if getattr(sink, kind) is not None]
+    if len(kinds) != 1:
+        said = " and ".join(kinds) or "none"
+        yield (), f"it needs exactly one of directory, syslog and command, and has {said}"
+    if sink.syslog is not None and not _SYSLOG.fullmatch(sink.syslog):
+        yield ("syslog",), f"{sink.syslog[:60]!r} is not udp://HOST:PORT, tcp://HOST:PORT or unix:/PATH"
+    if sink.command is not None and not sink.command:
         yield ("command",), "it is empty"
 
 

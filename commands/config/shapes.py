@@ -102,6 +102,25 @@ class JailConfig(Section):
     budget_s: float = Field(default=900.0, gt=0)
 
 
+class SinkConfig(Section):
+    """Where signed checkpoints are copied: exactly one of ``directory``, ``syslog`` and ``command``.
+
+    A sink that is ``required`` and down is a refusal to begin; any other is a warning.
+    """
+
+    directory: Path | None = None
+    syslog: str | None = None
+    command: tuple[str, ...] | None = None
+    required: bool = False
+    timeout_s: float = Field(default=10.0, gt=0)
+
+
+class AuditConfig(Section):
+    """What makes the ledger provable to others."""
+
+    sinks: dict[Name, SinkConfig] = {}
+
+
 class Config(Section):
     """The whole configuration."""
 
@@ -109,6 +128,17 @@ class Config(Section):
     storage: StorageConfig = StorageConfig()
     template: dict[Name, TemplateConfig] = {}
     jail: dict[Name, JailConfig] = {}
+    audit: AuditConfig = AuditConfig()
+
+    @property
+    def keys_directory(self) -> str:
+        """Where the private keys are that sign checkpoints: beside the ledger, not in it."""
+        return f"{self.state_directory}/keys"
+
+    @property
+    def sinks_directory(self) -> str:
+        """Where the positions of the sinks are."""
+        return f"{self.state_directory}/sinks"
 
     @property
     def ledger_directory(self) -> str:

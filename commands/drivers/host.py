@@ -19,7 +19,7 @@ from typing import Literal
 
 from commands.drivers.base import Completed
 from commands.drivers.files import LocalFiles, failure, told
-from commands.drivers.network import connect, http_status
+from commands.drivers.network import connect, http_status, send
 from commands.errors import DriverError, Interrupted, ToolMissing, ToolTimedOut
 
 #: struct btrfs_ioctl_vol_args_v2: descriptor of the source, transaction, flags, unused, name.
@@ -45,6 +45,7 @@ _PACKAGES = {
     "mkfs.btrfs": "btrfs-progs",
     "ip": "iproute2",
     "losetup": "util-linux",
+    "ssh-keygen": "openssh-client",
     "lvs": "lvm2",
     "systemd-nspawn": "systemd-container",
     "zfs": "zfsutils-linux",
@@ -70,13 +71,15 @@ class LocalHost(LocalFiles):
         environment: Mapping[str, str] | None = None,
         cancelled: Callable[[], bool] | None = None,
         holds_lock: bool = True,
+        stdin: str | None = None,
     ) -> Completed:
         """Run a command. It is over when the command itself is, even if a daemon that it left holds its output open.
 
+        ``stdin``, which the Protocol does not have, is a file for the command to read instead of nothing.
         Of stdout the last 8 MiB are kept, of stderr the last 64 KiB; the umask is 022. Raises as the Protocol says.
         """
         inherited = self._inherited if holds_lock else ()
-        process = self._spawn(argv, {**ENVIRONMENT, **(environment or {})}, inherited)
+        process = self._spawn(argv, {**ENVIRONMENT, **(environment or {})}, inherited, stdin)
         watch = _Watch(process)
         verdict: Verdict | None = None
         try:
@@ -96,12 +99,14 @@ class LocalHost(LocalFiles):
         return completed
 
     def _spawn(
-        self, argv: Sequence[str], environment: Mapping[str, str], inherited: Sequence[int]
+        self, argv: Sequence[str], environment: Mapping[str, str], inherited: Sequence[int], stdin: str | None
     ) -> subprocess.Popen[bytes]:
+        with told(f"cannot read {stdin}"):
+            source = os.open(stdin or os.devnull, os.O_RDONLY)
         try:
             return subprocess.Popen(
                 list(argv),
-                stdin=subprocess.DEVNULL,
+                stdin=source,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
@@ -117,6 +122,8 @@ class LocalHost(LocalFiles):
             raise ToolMissing(f"cannot run {_shown(argv)}: {tool} is not installed", remedy=remedy) from error
         except OSError as error:
             raise failure(f"cannot run {_shown(argv)}", error) from error
+        finally:
+            os.close(source)
 
     def http_status(self, url: str, timeout_s: float) -> int:
         """The status code of a GET, through no proxy; https checks the certificate. The timeout is for all of it."""
@@ -127,6 +134,11 @@ class LocalHost(LocalFiles):
         """Open and close a TCP connection."""
         with told(f"cannot connect to {address} port {port}"):
             connect(address, port, timeout_s)
+
+    def send(self, url: str, payload: bytes, timeout_s: float) -> None:
+        """Send bytes to ``udp://HOST:PORT``, ``tcp://HOST:PORT`` or ``unix:/PATH``. Not in the Protocol Host either."""
+        with told(f"cannot send to {url}"):
+            send(url, payload, timeout_s)
 
     def ioctl(self, path: str, request: int, size_bytes: int) -> bytes:
         """What the file system of a directory answers to a control request that only asks.

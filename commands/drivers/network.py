@@ -37,6 +37,39 @@ def connect(address: str, port: int, timeout_s: float) -> None:
     socket.create_connection((address, port), timeout=timeout_s).close()
 
 
+def send(url: str, payload: bytes, timeout_s: float) -> None:
+    """Send bytes to ``udp://HOST:PORT``, ``tcp://HOST:PORT`` or ``unix:/PATH``. Raises OSError and DriverError."""
+    parts = urlsplit(url)
+    try:
+        if parts.scheme == "unix":
+            _send_local(parts.path, payload, timeout_s)
+        elif parts.scheme in ("udp", "tcp") and parts.hostname and parts.port:
+            kind = socket.SOCK_DGRAM if parts.scheme == "udp" else socket.SOCK_STREAM
+            family, _, _, _, address = socket.getaddrinfo(parts.hostname, parts.port, type=kind)[0]
+            _send_to(family, kind, address, payload, timeout_s)
+        else:
+            raise ValueError(url)
+    except ValueError as error:
+        remedy = "write it as udp://HOST:PORT, tcp://HOST:PORT or unix:/PATH"
+        raise DriverError(f"cannot send to {url}: not a usable address", remedy=remedy) from error
+
+
+def _send_local(path: str, payload: bytes, timeout_s: float) -> None:
+    try:
+        _send_to(socket.AF_UNIX, socket.SOCK_DGRAM, path, payload, timeout_s)
+    except OSError as error:
+        if error.errno != errno.EPROTOTYPE:
+            raise
+        _send_to(socket.AF_UNIX, socket.SOCK_STREAM, path, payload, timeout_s)
+
+
+def _send_to(family: int, kind: int, address: object, payload: bytes, timeout_s: float) -> None:
+    with socket.socket(family, kind) as sending:
+        sending.settimeout(timeout_s)
+        sending.connect(address)  # type: ignore[arg-type]  # what getaddrinfo gives, or a path
+        sending.sendall(payload)
+
+
 def _request(url: str) -> tuple[str, str, int, bytes]:
     """Scheme, host, port and the bytes of a GET. Raises ValueError."""
     parts = urlsplit(url)

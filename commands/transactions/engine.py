@@ -105,11 +105,19 @@ class Engine:
     durable intent nothing may be done to the host.
     """
 
-    def __init__(self, ledger: LedgerWriter, drivers: Drivers, interrupt: Interrupt, observer: Observer) -> None:
+    def __init__(
+        self,
+        ledger: LedgerWriter,
+        drivers: Drivers,
+        interrupt: Interrupt,
+        observer: Observer,
+        seal: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self.ledger = ledger
         self.drivers = drivers
         self.interrupt = interrupt
         self._observer = observer
+        self._seal = seal
 
     def execute(self, plan: Plan, purpose: Purpose) -> Outcome:
         """Begin the transaction and bring it to one of its ends."""
@@ -245,7 +253,7 @@ class Engine:
         run.note(event)
         outcome = self.finish(run)
         _, trouble = _attempt(lambda: self.clean_up(run.plan))
-        return outcome if trouble is None else replace(outcome, warning=trouble)
+        return outcome if trouble is None else replace(outcome, warning=_joined(trouble, outcome.warning))
 
     def clean_up(self, plan: Plan) -> bool:
         """After the commit: destroy what the plan has put out of use. Recovery does the same for what is left."""
@@ -257,16 +265,19 @@ class Engine:
         return True
 
     def finish(self, run: Run) -> Outcome:
-        """Make the last events durable and say how the transaction stands."""
+        """Make the last events durable, seal the ledger with them and say how the transaction stands."""
         self.flush(run)
+        ended_ns = self._since(run.began_ns)
+        warning = self._seal()
         return Outcome(
             transaction=run.plan.transaction,
             target=run.plan.target,
             state=run.known.state,
             cause=run.known.cause,
             downtime_ns=_downtime(run),
-            duration_ns=self._since(run.began_ns),
+            duration_ns=ended_ns,
             interrupted=self.interrupt.signal is not None and run.known.state is not State.COMMITTED,
+            warning=warning,
         )
 
     def _since(self, began_ns: int | None) -> int | None:
@@ -286,6 +297,10 @@ def _attempt(action: Callable[[], T]) -> tuple[T | None, str | None]:
         return None, error.message
     except Exception as error:  # noqa: BLE001 whatever a step does, its transaction must still be taken back
         return None, f"unexpected {type(error).__name__}: {error}"
+
+
+def _joined(*warnings: str | None) -> str | None:
+    return "; ".join(warning for warning in warnings if warning) or None
 
 
 def _downtime(run: Run) -> int | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.golden.scenarios import as_json, write
 
-VERSION = "v1"
+VERSION = "v2"
 HERE = Path(__file__).parent
 
 

@@ -31,6 +31,8 @@ from tests.ledger.fakes import CountedIds
 
 ACTOR = Actor(uid=0, login="paul", login_uid=1001, invoked=("rootswap", "upgrade", "web"), tty="pts/0")
 ORIGIN = Origin(host_id="3f9a", boot_id="0d1e", engine_version="0.1.0", actor=ACTOR)
+#: The public key that the ledger names as its own; nothing is signed with it.
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB1mY0qWkV6dN0mV5Kc4eWl6n3dV4xO0bS2n8o7uJt5k"
 OLD, NEW, NEWER = "debian@aaaa0000", "debian@bbbb0000", "debian@cccc0000"
 STEPS = ("StageRoot", "StopJail", "SnapshotVolumes", "RemountRoot", "StartJail", "CheckHealth")
 
@@ -165,7 +167,7 @@ def write(directory: Path) -> dict[str, TransactionStatus]:
     """Write all histories into a new ledger in ``directory``; returns where its transactions stand."""
     clock = SteppedClock()
     histories = (a_full_upgrade, an_upgrade_that_fails_and_unwinds, an_upgrade_that_is_stuck_until_a_person_decides)
-    with LedgerWriter.create(directory, ORIGIN, clock, new_id=CountedIds()) as writer:
+    with LedgerWriter.create(directory, ORIGIN, clock, key=KEY, new_id=CountedIds()) as writer:
         for history in histories:
             for transaction, events in history():
                 clock.advance()

@@ -5,6 +5,7 @@ import json
 import sqlite3
 from pathlib import Path
 
+from ledger.merkle import Frontier, leaf_hash
 from tests.ledger.fakes import TX
 
 
@@ -23,6 +24,9 @@ def tamper(directory: Path, statement: str) -> None:
 def forge(directory: Path, *changes: dict[str, object], transaction: str = TX) -> None:
     """Append records as a newer engine would, each like the last one but for its changes."""
     connection = sqlite3.connect(directory / "ledger.db", isolation_level=None)
+    frontier = Frontier()
+    for (data,) in connection.execute("SELECT record FROM events ORDER BY seq").fetchall():
+        frontier.add(leaf_hash(data))
     for change in changes:
         data, hashed = connection.execute("SELECT record, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
         last = json.loads(data)
@@ -30,8 +34,9 @@ def forge(directory: Path, *changes: dict[str, object], transaction: str = TX) -
         record = {**last, **follow, "event_id": f"{last['seq']:032x}", "engine_version": "9.0", **change}
         data = json.dumps(record).encode()
         columns = [record[name] for name in ("seq", "event_id", "stream", "version", "transaction", "target", "type")]
-        columns += [record["schema_version"], record["at"], hashlib.sha256(data).digest(), data]
-        connection.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?,?)", columns)
+        subtrees = b"".join(frontier.add(leaf_hash(data)))
+        columns += [record["schema_version"], record["at"], hashlib.sha256(data).digest(), subtrees, data]
+        connection.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", columns)
         connection.execute(
             "UPDATE transactions SET last_seq = ? WHERE transaction_id = ?", (record["seq"], transaction)
         )

@@ -4,10 +4,20 @@ import json
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ledger.codec import GENESIS, LEDGER_STREAM, RawRecord, Record, decode, decode_any, encode, record_hash
+from ledger.codec import GENESIS, LEDGER_STREAM, RawRecord, Record, canonical, decode, decode_any, encode, record_hash
 from ledger.errors import IllegalEvent, LedgerDamaged, LedgerNewer
-from ledger.events import JsonObject, LedgerEvent, StepStarted, TransactionBegun, TransactionEvent
+from ledger.events import (
+    Approval,
+    JsonObject,
+    LedgerCreated,
+    LedgerEvent,
+    StepStarted,
+    TransactionBegun,
+    TransactionEvent,
+)
 from tests.ledger.fakes import ACTOR, TX, begun, started, succeeded
 
 
@@ -126,3 +136,17 @@ def test_an_old_record_that_nothing_lifts_is_damage() -> None:
 
 def test_the_hash_is_that_of_the_bytes() -> None:
     assert record_hash(b"").hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@given(WORDS, WORDS, st.none() | WORDS, st.none() | st.builds(Approval, by=WORDS, at=WORDS, meaning=WORDS), WORDS)
+def test_the_envelope_spelt_by_hand_is_the_canonical_one(
+    boot: str, host: str, reason: str | None, approval: Approval | None, login: str
+) -> None:
+    actor = ACTOR.model_copy(update={"login": login, "tty": reason})
+    said = {"boot_id": boot, "host_id": host, "reason": reason, "ticket": reason, "approval": approval, "actor": actor}
+    for event in (begun(), started(1), succeeded(1), LedgerCreated()):
+        spelt = record(event).model_copy(update=said)
+        assert encode(spelt) == canonical(spelt.model_dump(mode="json"))

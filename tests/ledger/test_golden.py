@@ -1,14 +1,22 @@
 """The ledgers of released versions: still written to the byte, still read to the same end."""
 
 import json
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ledger import index
+from ledger import index, rows, schema
 from ledger.codec import GENESIS, Record, decode, encode, record_hash
+from ledger.events import LedgerCreated
+from ledger.merkle import Frontier, leaf_hash
+from ledger.reader import LedgerReader
+from ledger.rows import Row
 from tests.golden.generate import HERE, stored_bytes
-from tests.golden.scenarios import STUCK, UNHEALTHY, UPGRADE, as_json, write
+from tests.golden.scenarios import KEY, STUCK, UNHEALTHY, UPGRADE, as_json, write
+from tests.ledger.fakes import TX, reopen, whole_upgrade
 
 VERSIONS = sorted(path.name for path in HERE.glob("v*"))
 NEWEST = VERSIONS[-1]
@@ -46,6 +54,36 @@ def test_a_golden_ledger_is_a_chain(version: str) -> None:
         record = decode(line)
         assert (record.seq, record.previous) == (seq, previous)
         previous = record_hash(line).hex()
+
+
+def test_the_first_record_of_version_1_is_lifted_to_todays_shape() -> None:
+    first, newest = (decode(golden(version)[0]) for version in ("v1", NEWEST))
+    assert (first.schema_version, first.event) == (1, LedgerCreated(key=None))
+    assert (newest.schema_version, newest.event) == (2, LedgerCreated(key=KEY))
+
+
+def test_the_writer_goes_on_in_a_ledger_of_version_1(tmp_path: Path) -> None:
+    """Old records stay as they are; the chain and the tree go over the change of version."""
+    with closing(sqlite3.connect(tmp_path / schema.LEDGER_FILE, isolation_level=None)) as connection:
+        schema.prepare_writer(connection)
+        schema.lay_out(connection)
+        frontier = Frontier()
+        for line in golden("v1"):
+            raw = decode(line)
+            row = replace(
+                Row.of(raw), record=line, hash=record_hash(line), subtrees=b"".join(frontier.add(leaf_hash(line)))
+            )
+            rows.insert(connection, row)
+        for name in (UPGRADE, UNHEALTHY, STUCK):
+            stream = index.fold(row.decode() for row in rows.select_stream(connection, name))
+            assert stream is not None
+            index.put(connection, stream)
+    with reopen(tmp_path) as writer:
+        writer.append(TX, *whole_upgrade())
+        assert writer.seals.key() is None
+    assert stored_bytes(tmp_path)[: len(golden("v1"))] == golden("v1")
+    with LedgerReader.open(tmp_path) as reader:
+        assert reader.verify().records == len(golden("v1")) + len(whole_upgrade())
 
 
 def test_the_newest_golden_records_encode_to_their_own_bytes() -> None:

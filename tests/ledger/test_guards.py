@@ -26,7 +26,7 @@ def raw(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
-COLUMNS = "seq, event_id, stream, version, transaction_id, target, type, schema_version, at, hash, record"
+COLUMNS = "seq, event_id, stream, version, transaction_id, target, type, schema_version, at, hash, subtrees, record"
 SAME = {name: name for name in COLUMNS.split(", ")}
 NEW = {"seq": "100", "event_id": "'new'", "stream": "'new'", "version": "100"}
 

@@ -313,7 +313,7 @@ def test_a_second_hand_on_the_file_is_noticed(tmp_path: Path) -> None:
         connection = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
         row = Row.of(stray)
         values = [getattr(row, name) for name in Row.__slots__]
-        connection.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?,?)", values)
+        connection.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", values)
         connection.close()
         with pytest.raises(AppendFailed, match="append-only"):
             writer.append(TX, started(1))

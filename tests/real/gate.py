@@ -25,6 +25,7 @@ class GatedHost(LocalHost):
         environment: Mapping[str, str] | None = None,
         cancelled: Callable[[], bool] | None = None,
         holds_lock: bool = True,
+        stdin: str | None = None,
     ) -> Completed:
         words = " ".join(argv)
         effect = not words.startswith(_LOOKS)
@@ -32,7 +33,13 @@ class GatedHost(LocalHost):
             self._gate(f"before {words}")
             self._gate(f"during {words}")
         completed = super().run(
-            argv, timeout_s=timeout_s, check=check, environment=environment, cancelled=cancelled, holds_lock=holds_lock
+            argv,
+            timeout_s=timeout_s,
+            check=check,
+            environment=environment,
+            cancelled=cancelled,
+            holds_lock=holds_lock,
+            stdin=stdin,
         )
         if effect:
             self._gate(f"after {words}")
