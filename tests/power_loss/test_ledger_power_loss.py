@@ -27,10 +27,27 @@ HISTORIES: dict[str, list[Life]] = {
     "three engines that leave their log behind": lives("create, leave", "open, leave", "open", commits=8),
     "a log that is emptied again and again": lives("create", commits=26, connection="small log"),
 }
+#: What an engine does before it is killed: the system call, and how many of them it has done.
+KILLS = {
+    "killed while it makes the directory": ("fsync", 1),
+    "killed at the first sync of the draft": ("fdatasync", 1),
+    "killed at the last sync of the draft": ("fdatasync", 8),
+    "killed before the draft is renamed": ("rename", 1),
+    "killed after the draft was renamed": ("fsync", 2),
+    "killed in its first commit": ("fdatasync", 10),
+    "killed in a later commit": ("fdatasync", 13),
+}
+for _name, _kill in KILLS.items():
+    HISTORIES[_name] = [("create", 6, "as shipped", _kill), *lives("create", "open", commits=4)]
+HISTORIES["killed in a checkpoint"] = [
+    ("create", 12, "small log", ("fdatasync", 15)),
+    *lives("open", commits=6, connection="small log"),
+]
+
 #: How often each kind of chance is tried at a point; sets the number of images and the time that it takes.
 ROUNDS = 2
 #: All histories together.
-FEWEST_IMAGES = 12_000
+FEWEST_IMAGES = 20_000
 
 
 def record(root: Path, history: Sequence[Life]) -> list[Op]:
