@@ -101,7 +101,7 @@ def test_no_power_cut_loses_or_breaks_anything(
         raise AssertionError(f"{images(0)} images only")
 
 
-@pytest.mark.parametrize("connection", ["normal", "rollback journal, full"])
+@pytest.mark.parametrize("connection", ["normal", "off", "rollback journal, full"])
 def test_the_rig_finds_what_is_lost_where_less_is_synced(connection: str, fast_directory: Path, tally: Tally) -> None:
     history = lives("create", "open", commits=8, connection=connection)
     report = judge_all(connection, record(fast_directory / "root", history), rounds=1, readers=False)
