@@ -26,7 +26,8 @@ class Fault(StrEnum):
     UNREADABLE = "cannot be opened or read"
     UNWRITABLE = "takes no more events"
     UNEXPECTED = "raises what is no error of ours"
-    WORLD = "the host was changed without an intent, or is neither as before nor as planned"
+    UNINTENDED = "the host was changed without a durable intent"
+    HOST = "after the recovery the host is neither as before nor as planned"
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,12 @@ class Recorder:
         self._compare()
         return not killed
 
+    def fork(self, root: Path) -> "Recorder":
+        """Another recording that has begun like this one, on its own copy of the files."""
+        shutil.copytree(self.root, root)
+        contents = {file: bytearray(content) for file, content in self.contents.items()}
+        return Recorder(root, list(self.ops), dict(self.names), contents, self._next_file)
+
     def _compare(self) -> None:
         """Raise Untraced unless the trace, carried out in full, gives the very files that are there."""
         there = {
