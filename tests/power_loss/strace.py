@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,7 +40,7 @@ _CALLS = (
 _LINE = re.compile(r"(\w+)\((.*)\)\s+= (\d+|0x[0-9a-f]+)(?: \(INJECTED[^)]*\))?$", re.S)
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 #: Rebuilt after a crash, never read.
-_WORTHLESS = ("-shm",)
+WORTHLESS = ("-shm",)
 
 
 class Untraced(AssertionError):
@@ -86,7 +86,7 @@ class Recorder:
             raise Untraced(f"{' '.join(program)} failed: {done.stderr}")
         _Reading(self).read(log.read_text())
         log.unlink()
-        self._compare()
+        self.compare()
         return not killed
 
     def fork(self, root: Path) -> "Recorder":
@@ -95,17 +95,29 @@ class Recorder:
         contents = {file: bytearray(content) for file, content in self.contents.items()}
         return Recorder(root, list(self.ops), dict(self.names), contents, self._next_file)
 
-    def _compare(self) -> None:
+    def adopt(self) -> None:
+        """Begin with the files that are there."""
+        for path, content in sorted(self._files().items()):
+            if content is None:
+                self.rebind((path, DIRECTORY))
+            else:
+                self.change(Write(self.create(path), 0, content))
+
+    def compare(self, *, apart_from: Collection[str] = ()) -> None:
         """Raise Untraced unless the trace, carried out in full, gives the very files that are there."""
-        there = {
-            str(path.relative_to(self.root)): path.read_bytes() if path.is_file() else None
-            for path in self.root.rglob("*")
-            if str(path.relative_to(self.root)) != MARKS and not path.name.endswith(_WORTHLESS)
-        }
+        there = self._files()
         traced = {path: None if file == DIRECTORY else bytes(self.contents[file]) for path, file in self.names.items()}
         if there != traced:
-            wrong = sorted(path for path in there.keys() | traced.keys() if there.get(path) != traced.get(path))
-            raise Untraced(f"the trace does not lead to the files that are there: {wrong}")
+            wrong = {path for path in there.keys() | traced.keys() if there.get(path) != traced.get(path)}
+            if wrong := wrong.difference(apart_from):
+                raise Untraced(f"the trace does not lead to the files that are there: {sorted(wrong)}")
+
+    def _files(self) -> dict[str, bytes | None]:
+        return {
+            str(path.relative_to(self.root)): path.read_bytes() if path.is_file() else None
+            for path in self.root.rglob("*")
+            if str(path.relative_to(self.root)) != MARKS and not path.name.endswith(WORTHLESS)
+        }
 
     def create(self, path: str) -> int:
         """A new, empty file."""
@@ -199,7 +211,7 @@ class _Reading:
             return
         if path == MARKS:
             self._marks.add(fd)
-        elif path.endswith(_WORTHLESS):
+        elif path.endswith(WORTHLESS):
             return
         elif path == "." or self._recorder.names.get(path) == DIRECTORY:
             self._directories[fd] = path
@@ -240,7 +252,7 @@ class _Reading:
             self._recorder.ops.append(SyncDirectory(self._directories[fd]))
 
     def _change_names(self, call: str, paths: Sequence[str | None]) -> None:
-        if all(path is None or path.endswith(_WORTHLESS) for path in paths):
+        if all(path is None or path.endswith(WORTHLESS) for path in paths):
             return
         names = self._recorder.names
         match call, paths:
