@@ -1,13 +1,12 @@
 """What ledger and host must be after a power cut in the middle of a transaction, judged by a real recovery."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from commands.transactions.plan import Plan
 from ledger.errors import RootswapError
-from ledger.events import StepStarted, StepUndoStarted, TransactionCommitted
-from ledger.reader import LedgerReader
 from tests.power_loss import ledgers
 from tests.power_loss.engine_programs import Beginning, site_of
 from tests.power_loss.ledgers import Demand, Fault, Verdict
@@ -65,9 +64,10 @@ class Course:
         """The faults of the image in ``directory``, as that of ``point``."""
         moment = self.moments[point]
         try:
-            if missing := moment.intents - _intents(directory):
+            stored = ledgers.stored(directory)
+            if missing := moment.intents - _intents(stored):
                 return Verdict(Fault.UNINTENDED, str(sorted(missing)))
-            if verdict := moment.demand.compare(ledgers.stored(directory)):
+            if verdict := moment.demand.compare(stored):
                 return verdict
             return self._recover(moment, directory, twice=number % 4 == 0)
         except RootswapError as error:
@@ -109,17 +109,15 @@ def _intent(mark: Mark) -> Intent:
     return str(mark.content["transaction"]), str(mark.content["verb"]), step, attempt
 
 
-def _intents(directory: Path) -> set[Intent]:
-    """All intents that a ledger names."""
+#: The types of records that are intents, and the verbs of what they allow.
+_VERBS = {"step.started": "run", "step.undo-started": "undo", "transaction.committed": "clean up"}
+
+
+def _intents(stored: Sequence[bytes]) -> set[Intent]:
+    """All intents that these records name."""
     found: set[Intent] = set()
-    with LedgerReader.open(directory) as reader:
-        for record in reader.records():
-            transaction = record.transaction or ""
-            match getattr(record, "event", None):
-                case StepStarted(step=step, attempt=attempt):
-                    found.add((transaction, "run", step, attempt))
-                case StepUndoStarted(step=step, attempt=attempt):
-                    found.add((transaction, "undo", step, attempt))
-                case TransactionCommitted():
-                    found.add((transaction, "clean up", 0, 0))
+    for record in map(json.loads, stored):
+        if verb := _VERBS.get(record["type"]):
+            event = record["event"]
+            found.add((record["transaction"], verb, event.get("step", 0), event.get("attempt", 0)))
     return found

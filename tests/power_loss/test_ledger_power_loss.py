@@ -1,6 +1,6 @@
 """The power fails at any moment of the real writer's life: what was acknowledged is there, and the ledger is whole."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,10 @@ def lives(*actions: str, commits: int = 6, connection: str = "as shipped") -> li
 
 
 HISTORIES: dict[str, list[Life]] = {
-    "one engine, closed": lives("create", commits=24),
-    "three engines, each closed": lives("create", "open", "open", commits=8),
-    "three engines that leave their log behind": lives("create, leave", "open, leave", "open", commits=8),
-    "a log that is emptied again and again": lives("create", commits=26, connection="small log"),
+    "one engine, closed": lives("create", commits=15),
+    "three engines, each closed": lives("create", "open", "open", commits=5),
+    "three engines that leave their log behind": lives("create, leave", "open, leave", "open", commits=5),
+    "a log that is emptied again and again": lives("create", commits=15, connection="small log"),
 }
 #: What an engine does before it is killed: the system call, and how many of them it has done.
 KILLS = {
@@ -38,15 +38,15 @@ KILLS = {
     "killed in a later commit": ("fdatasync", 13),
 }
 for _name, _kill in KILLS.items():
-    HISTORIES[_name] = [("create", 6, "as shipped", _kill), *lives("create", "open", commits=4)]
+    HISTORIES[_name] = [("create", 6, "as shipped", _kill), *lives("create", "open", commits=5)]
 HISTORIES["killed in a checkpoint"] = [
     ("create", 12, "small log", ("fdatasync", 15)),
-    *lives("open", commits=6, connection="small log"),
+    *lives("open", commits=8, connection="small log"),
 ]
 
 #: How often each kind of chance is tried at a point; sets the number of images and the time that it takes.
 ROUNDS = 2
-#: All histories together.
+#: All histories together; each has its share.
 FEWEST_IMAGES = 20_000
 
 
@@ -72,18 +72,6 @@ def judge_all(name: str, ops: Sequence[Op], *, rounds: int = ROUNDS, readers: bo
     return sweep.sweep(name, ops, key, judge, rounds=rounds)
 
 
-@pytest.fixture(scope="module")
-def images() -> Callable[[int], int]:
-    total = 0
-
-    def add(more: int) -> int:
-        nonlocal total
-        total += more
-        return total
-
-    return add
-
-
 @pytest.fixture(autouse=True)
 def _needs_strace() -> None:
     if not strace.available():
@@ -91,19 +79,16 @@ def _needs_strace() -> None:
 
 
 @pytest.mark.parametrize("name", HISTORIES)
-def test_no_power_cut_loses_or_breaks_anything(
-    name: str, fast_directory: Path, tally: Tally, images: Callable[[int], int]
-) -> None:
+def test_no_power_cut_loses_or_breaks_anything(name: str, fast_directory: Path, tally: Tally) -> None:
     report = judge_all(name, record(fast_directory / "root", HISTORIES[name]))
     tally("the ledger as shipped", name, report)
     report.require_sound()
-    if images(report.images) < FEWEST_IMAGES and name == list(HISTORIES)[-1]:
-        raise AssertionError(f"{images(0)} images only")
+    assert report.images >= FEWEST_IMAGES / len(HISTORIES)
 
 
 @pytest.mark.parametrize("connection", ["normal", "off", "rollback journal, full"])
 def test_the_rig_finds_what_is_lost_where_less_is_synced(connection: str, fast_directory: Path, tally: Tally) -> None:
-    history = lives("create", "open", commits=8, connection=connection)
+    history = lives("create", "open", commits=5, connection=connection)
     report = judge_all(connection, record(fast_directory / "root", history), rounds=1, readers=False)
     tally("with less synced than shipped, where faults have to be found", connection, report)
     assert report.faults[Fault.LOST] > 0
@@ -112,7 +97,7 @@ def test_the_rig_finds_what_is_lost_where_less_is_synced(connection: str, fast_d
 
 def test_a_rollback_journal_that_is_synced_as_we_sync_would_do(fast_directory: Path, tally: Tally) -> None:
     """The rig does not cry wolf: another journal that is known to be safe is found to be."""
-    history = lives("create", commits=8, connection="rollback journal, extra")
+    history = lives("create", commits=6, connection="rollback journal, extra")
     report = judge_all("rollback journal, extra", record(fast_directory / "root", history), rounds=1, readers=False)
     tally("with a rollback journal, fully synced", "rollback journal, extra", report)
     report.require_sound()

@@ -31,7 +31,7 @@ def test_no_power_cut_loses_or_breaks_anything_on_the_newest_sqlite(fast_directo
                 new_id=CountedIds(number * 1000),
                 connect=vfs.connect,
             )
-            work(Telling(writer, tell), number, 10)
+            work(Telling(writer, tell), number, 6)
             writer.close()
     report = judge_all("apsw", recorder.ops, rounds=1)
     tally("the ledger on another SQLite, recorded at its file layer", f"SQLite {apsw.sqlite_lib_version()}", report)
