@@ -9,7 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
 from pathlib import Path
+from queue import Empty
 from random import Random
 
 from tests.power_loss.disk import Disk, Image, digest
@@ -67,16 +70,18 @@ class Report:
         assert not self.faults, "\n".join([str(dict(self.faults)), *map(str, self.findings)])
 
 
-def sweep(name: str, ops: Sequence[Op], key: Key, judge: Judge, *, rounds: int, seed: str = SEED) -> Report:
-    """Build and judge all images of a trace."""
+def sweep(
+    name: str, ops: Sequence[Op], key: Key, judge: Judge, *, rounds: int, first: int = 0, seed: str = SEED
+) -> Report:
+    """Build and judge all images of a trace, from the point ``first`` on."""
     began = time.monotonic()
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     context = multiprocessing.get_context("fork")
-    queue = context.Queue()
+    queue: Queue[Report | str] = context.Queue()
 
     def part(share: int) -> None:
         try:
-            queue.put(_sweep_share(name, ops, key, judge, rounds, seed, share, count))
+            queue.put(_sweep_share(name, ops, key, judge, rounds, first, seed, share, count))
         except BaseException as error:
             queue.put(f"{type(error).__name__}: {error}")
             raise
@@ -86,7 +91,7 @@ def sweep(name: str, ops: Sequence[Op], key: Key, judge: Judge, *, rounds: int, 
         worker.start()
     report = Report(points=len(ops))
     for _ in workers:
-        found = queue.get()
+        found = _result(queue, workers)
         assert isinstance(found, Report), found
         report.add(found)
     for worker in workers:
@@ -95,8 +100,17 @@ def sweep(name: str, ops: Sequence[Op], key: Key, judge: Judge, *, rounds: int, 
     return report
 
 
+def _result(queue: "Queue[Report | str]", workers: Sequence[BaseProcess]) -> Report | str:
+    while True:
+        try:
+            return queue.get(timeout=1)
+        except Empty:
+            died = [worker.exitcode for worker in workers if worker.exitcode]
+            assert not died, f"a worker was killed: {died}"  # by SIGBUS, say: it could not tell
+
+
 def _sweep_share(
-    name: str, ops: Sequence[Op], key: Key, judge: Judge, rounds: int, seed: str, share: int, shares: int
+    name: str, ops: Sequence[Op], key: Key, judge: Judge, rounds: int, first: int, seed: str, share: int, shares: int
 ) -> Report:
     """The images whose digest falls to this share."""
     report = Report()
@@ -109,6 +123,7 @@ def _sweep_share(
             disk.take(op)
             if point <= begins:
                 disk.settle()
+            if point < max(begins + 1, first):
                 continue
             demanded = repr(key(point)).encode()
             for word, image in disk.images(Random(f"{seed}/{name}/{point}"), rounds):

@@ -29,14 +29,14 @@ def prepared(directory: Path, name: str) -> strace.Recorder:
     return recorder
 
 
-def judge_all(name: str, ops: Sequence[Op], course: Course, rounds: int) -> Report:
+def judge_all(name: str, ops: Sequence[Op], course: Course, *, first: int = 0) -> Report:
     def key(point: int) -> str:
         return course.moments[point].key
 
     def judge(point: int, directory: Path, number: int) -> Verdict | None:
         return course.judge(point, directory / programs.LEDGER, number)
 
-    return sweep.sweep(name, ops, key, judge, rounds=rounds)
+    return sweep.sweep(name, ops, key, judge, rounds=0, first=first)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -48,7 +48,7 @@ def test_no_power_cut_finds_an_effect_without_intent_or_a_host_between_two_state
     course = Course.of(recorder.ops)
     assert course.effects > 0
     assert (course.before == course.after) == (name == "upgrade to a broken release")
-    report = judge_all(name, recorder.ops, course, rounds=0)
+    report = judge_all(name, recorder.ops, course)
     tally("the whole engine", name, report)
     report.require_sound()
 
@@ -67,8 +67,10 @@ def test_an_engine_that_was_killed_and_recovered_keeps_its_word_when_the_power_f
         recorder = beginning.fork(fast_directory / f"killed-{number}")
         if recorder.run(PROGRAM, "execute", kill_at=("fdatasync", number)):
             break
+        killed = len(recorder.ops)
         recorder.run(PROGRAM, "recover")
-        report = judge_all(f"{name}, {number}", recorder.ops, Course.of(recorder.ops, after), rounds=0)
+        course = Course.of(recorder.ops, after)
+        report = judge_all(f"{name}, killed at sync {number}", recorder.ops, course, first=killed)
         total.add(report)
         total.seconds += report.seconds
         report.require_sound()
@@ -79,6 +81,6 @@ def test_an_engine_that_was_killed_and_recovered_keeps_its_word_when_the_power_f
 def test_the_rig_finds_effects_without_intent_where_less_is_synced(fast_directory: Path, tally: Tally) -> None:
     recorder = prepared(fast_directory / "root", "upgrade")
     recorder.run(PROGRAM, "execute", "normal")
-    report = judge_all("normal", recorder.ops, Course.of(recorder.ops), rounds=0)
+    report = judge_all("normal", recorder.ops, Course.of(recorder.ops))
     tally("the whole engine with less synced, where faults have to be found", "normal", report)
     assert report.faults[Fault.UNINTENDED] > 0
