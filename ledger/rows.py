@@ -63,6 +63,10 @@ class Row:
         return record
 
     def _check_hash(self) -> None:
+        # The table is STRICT, but a page that was damaged is not.
+        stored: tuple[object, ...] = (self.hash, self.record)
+        if not all(isinstance(column, bytes) for column in stored):
+            raise damaged(self.seq, "its bytes are missing")
         if self.hash != record_hash(self.record):
             raise damaged(self.seq, "its bytes are not those that were hashed")
 
@@ -134,7 +138,10 @@ def read_tail(connection: sqlite3.Connection) -> Tail:
         return NOTHING
     last = rows[0]
     record = last.decode_any()
-    before = Tail(rows[1].seq, rows[1].hash.hex()) if len(rows) > 1 else NOTHING
+    before = NOTHING
+    if len(rows) > 1:
+        rows[1]._check_hash()
+        before = Tail(rows[1].seq, rows[1].hash.hex())
     check_link(before, record)
     return Tail(last.seq, last.hash.hex())
 

@@ -55,6 +55,7 @@ class Store:
         self._why_unusable: str | None = None
         self._directory = os.fspath(path.parent)
         _require_index_room(self._directory)
+        _settle(path)
         self._database = self._open()
 
     @property
@@ -193,8 +194,12 @@ def require_versions() -> None:
 def make_directory(directory: Path) -> None:
     """Make ``directory``, for us alone, and make its name durable."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path in missing:
+    last_there = missing[-1].parent if missing else directory
+    # It may be what a run that was killed has made and not synced. Where we may not look, we have made nothing.
+    with suppress(PermissionError):
+        _sync_directory(last_there.parent)
+    for path in reversed(missing):
+        path.mkdir(mode=0o700 if path == directory else 0o777, exist_ok=True)
         _sync_directory(path.parent)
 
 
@@ -262,8 +267,23 @@ def build(path: Path, first: Row) -> None:
     _sync_directory(path.parent)
 
 
+def _settle(path: Path) -> None:
+    """Make durable what an engine that was killed has left in the page cache: its last commit, and the file's name.
+
+    We are about to act on what we read, so a power cut must not take it back. (The file itself needs nothing: where it
+    was not synced, the log is still there and will be written to it once more.)
+    """
+    with suppress(FileNotFoundError):
+        _sync(path.with_name(path.name + "-wal"), os.O_RDONLY)
+    _sync_directory(path.parent)
+
+
 def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    fd = os.open(path, flags)
     try:
         os.fsync(fd)
     finally:

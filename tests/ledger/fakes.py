@@ -47,10 +47,10 @@ class FakeClock:
 
 
 class CountedIds:
-    """Event identifiers 1, 2, 3 …"""
+    """Event identifiers 1, 2, 3 …, or those after ``last``."""
 
-    def __init__(self) -> None:
-        self._numbers = count(1)
+    def __init__(self, last: int = 0) -> None:
+        self._numbers = count(last + 1)
 
     def __call__(self) -> str:
         return f"{next(self._numbers):032x}"
