@@ -62,11 +62,14 @@ class Row:
         self._check_copies(record)
         return record
 
-    def _check_hash(self) -> None:
+    def _check_bytes(self) -> None:
         # The table is STRICT, but a page that was damaged is not.
         stored: tuple[object, ...] = (self.hash, self.record)
         if not all(isinstance(column, bytes) for column in stored):
             raise damaged(self.seq, "its bytes are missing")
+
+    def _check_hash(self) -> None:
+        self._check_bytes()
         if self.hash != record_hash(self.record):
             raise damaged(self.seq, "its bytes are not those that were hashed")
 
@@ -140,7 +143,7 @@ def read_tail(connection: sqlite3.Connection) -> Tail:
     record = last.decode_any()
     before = NOTHING
     if len(rows) > 1:
-        rows[1]._check_hash()
+        rows[1]._check_bytes()
         before = Tail(rows[1].seq, rows[1].hash.hex())
     check_link(before, record)
     return Tail(last.seq, last.hash.hex())
