@@ -161,9 +161,7 @@ COLUMNS = ("event_id", "stream", "version", "transaction_id", "target", "type", 
 
 @pytest.mark.parametrize("value", [None, 7, "x", b"x"])
 @pytest.mark.parametrize("column", [*COLUMNS, "hash", "record"])
-def test_skimming_believes_no_column_whatever_a_damaged_page_puts_there(
-    ledger: Path, column: str, value: Any
-) -> None:
+def test_skimming_believes_no_column_whatever_a_damaged_page_puts_there(ledger: Path, column: str, value: Any) -> None:
     with LedgerReader.open(ledger) as reader:
         rows = rows_of(reader)
     skimmer = Skimmer()
