@@ -41,7 +41,7 @@ class Skimmer:
         if event is None or frame not in self._frames:
             return None
         found = _END.fullmatch(end)
-        if found is None or found.groups() != _expected(row, before.hash) or at != row.at.encode():
+        if found is None or found.groups() != _expected(row, before.hash) or at != f"{row.at}".encode():
             return None
         if row.seq != before.seq + 1 or row.stream != row.transaction_id or row.hash != record_hash(row.record):
             return None
@@ -66,6 +66,9 @@ class Skimmer:
 
 def _parts(row: Row) -> tuple[bytes, bytes, bytes, bytes] | None:
     """Frame, time, event and end of a record. The last event_id is the envelope's: quotes in texts are escaped."""
+    stored: tuple[object, ...] = (row.record, row.hash)
+    if not all(isinstance(column, bytes) for column in stored):
+        return None
     data = row.record
     middle, tail = data.find(b',"event":{'), data.rfind(b',"event_id":"')
     at = _AT.search(data, 0, middle) if 0 < middle < tail else None
@@ -77,15 +80,7 @@ def _parts(row: Row) -> tuple[bytes, bytes, bytes, bytes] | None:
 
 
 def _expected(row: Row, previous: str) -> tuple[bytes, ...]:
-    transaction = (row.transaction_id or "").encode()
-    return (
-        row.event_id.encode(),
-        previous.encode(),
-        b"%d" % row.schema_version,
-        b"%d" % row.seq,
-        row.stream.encode(),
-        b"null" if row.target is None else b'"%s"' % row.target.encode(),
-        transaction,
-        row.type.encode(),
-        b"%d" % row.version,
-    )
+    # Formatted, not encoded: in a page that was damaged a column may hold anything.
+    target = "null" if row.target is None else f'"{row.target}"'
+    columns = (row.event_id, previous, row.schema_version, row.seq, row.stream, target)
+    return tuple(f"{column}".encode() for column in (*columns, row.transaction_id, row.type, row.version))

@@ -1,12 +1,16 @@
 """Every way to falsify a ledger with SQL, and the record that verify then names."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ledger.codec import GENESIS
 from ledger.errors import LedgerDamaged
 from ledger.reader import LedgerReader
+from ledger.rows import Row, Tail, select
+from ledger.skim import Skimmer
 from tests.ledger.attacks import forge, tamper
 from tests.ledger.fakes import TX, begun, create, started, whole_unwinding, whole_upgrade
 
@@ -150,3 +154,25 @@ def test_each_flipped_byte_of_the_file_is_noticed_or_harmless(ledger: Path) -> N
         except LedgerDamaged:
             noticed += 1
     assert noticed > 20
+
+
+COLUMNS = ("event_id", "stream", "version", "transaction_id", "target", "type", "schema_version", "at")
+
+
+@pytest.mark.parametrize("value", [None, 7, "x", b"x"])
+@pytest.mark.parametrize("column", [*COLUMNS, "hash", "record"])
+def test_skimming_believes_no_column_whatever_a_damaged_page_puts_there(ledger: Path, column: str, value: Any) -> None:
+    with LedgerReader.open(ledger) as reader:
+        rows = rows_of(reader)
+    skimmer = Skimmer()
+    for row in rows:
+        skimmer.learn(row, row.decode_any())
+    row, before = rows[9], Tail(rows[8].seq, rows[8].hash.hex())
+    assert skimmer.skim(row, before) == row.decode().event
+    assert skimmer.skim(replace(row, **{column: value}), before) is None
+    assert skimmer.skim(row, Tail(before.seq, GENESIS)) is None
+    assert skimmer.skim(row, Tail(before.seq - 1, before.hash)) is None
+
+
+def rows_of(reader: LedgerReader) -> list[Row]:
+    return select(reader._connection, "ORDER BY seq")
