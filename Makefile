@@ -109,7 +109,7 @@ test-unprivileged: setup ## The tests that need no root, as the user nobody (sta
 	chown -R nobody "$$work"; \
 	echo "as nobody, with $$python:"; \
 	$(NOBODY) HOME="$$work/home" TMPDIR="$$work/tmp" PATH="$$work/src/.venv/bin:/usr/bin:/bin:/usr/sbin:/sbin" \
-	    .venv/bin/python -m pytest -m "not real" -q -p no:cacheprovider
+	    .venv/bin/python -m pytest -m "not real and not sweep" -q -p no:cacheprovider
 
 clean: ## Remove what setup, lint and test made (not the demo: clean-demo)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -13,6 +13,8 @@ from tests.power_loss.sweep import Report
 from tests.power_loss.trace import Op
 from tests.recovery.test_crash_points import SCENARIOS
 
+pytestmark = pytest.mark.sweep
+
 PROGRAM = "tests.power_loss.engine_programs"
 
 

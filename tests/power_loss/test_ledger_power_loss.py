@@ -11,6 +11,8 @@ from tests.power_loss.ledgers import Fault, Verdict
 from tests.power_loss.sweep import Report
 from tests.power_loss.trace import Op
 
+pytestmark = pytest.mark.sweep
+
 PROGRAM = "tests.power_loss.programs"
 
 #: One process: what it does, how many commits, how it opens the file, and the system call at which it is killed.

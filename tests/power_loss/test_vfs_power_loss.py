@@ -11,6 +11,8 @@ from tests.power_loss.programs import LEDGER, Telling, work
 from tests.power_loss.test_ledger_power_loss import judge_all
 from tests.power_loss.trace import Mark
 
+pytestmark = pytest.mark.sweep
+
 apsw = pytest.importorskip("apsw")
 
 

@@ -174,6 +174,7 @@ def test_recovery_from_a_crash_at_every_point_reaches_one_of_the_two_ends(
     assert ends & {State.ROLLED_BACK, State.REJECTED, None}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ["upgrade", "rollback", "upgrade to a broken release", "deploy"])
 def test_recovery_may_itself_crash_at_every_point(
     name: str, fast_directory: Path, record_points: Callable[[str, int], None]
