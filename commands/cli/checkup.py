@@ -27,6 +27,7 @@ TOOLS = {
     "tar": ("unshare", "tar"),
     "script": ("unshare",),
     "apt": ("unshare", "chroot"),
+    "checkpoints": ("ssh-keygen",),
 }
 _LOW_BYTES = 64 << 20
 _OTHERS = 0o077
@@ -114,9 +115,9 @@ def _system() -> Iterator[Finding]:
 def _tools(config: Config | None) -> Iterator[Finding]:
     from commands.drivers.host import ENVIRONMENT
 
-    wanted = {"btrfs", "lxc"}
+    wanted = {"btrfs", "lxc", "checkpoints"}
     if config is not None:
-        wanted = {config.storage.driver, *(jail.driver for jail in config.jail.values())}
+        wanted = {"checkpoints", config.storage.driver, *(jail.driver for jail in config.jail.values())}
         wanted |= {template.bootstrap for template in config.template.values()}
         wanted |= {"apt" for template in config.template.values() if template.upgrade == "apt"}
     for driver in sorted(wanted & TOOLS.keys()):
