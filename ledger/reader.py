@@ -6,22 +6,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from ledger import schema
-from ledger.checkpoint import Seal
 from ledger.codec import AnyRecord
 from ledger.events import JsonObject
 from ledger.index import TransactionRow, open_rows, select_transactions, settled_states, target_rows
 from ledger.lifecycle import State
-from ledger.proof import Proof
-from ledger.prove import prove
 from ledger.rows import select
-from ledger.seals import seals_after
-from ledger.verify import VerifyReport, verify
-from ledger.vouch import Evidence
 
-__all__ = ["LedgerReader", "TransactionRow", "VerifyReport"]
+if TYPE_CHECKING:
+    from ledger.checkpoint import Seal
+    from ledger.proof import Proof
+    from ledger.verify import VerifyReport
+    from ledger.vouch import Evidence
+
+__all__ = ["LedgerReader", "TransactionRow"]
 
 _PAGE = 256
 
@@ -144,21 +144,27 @@ class LedgerReader:
         with self._reading():
             return settled_states(target_rows(self._connection))
 
-    def verify(self, evidence: Evidence | None = None) -> VerifyReport:
+    def verify(self, evidence: "Evidence | None" = None) -> "VerifyReport":
         """Recompute every hash, link, column and node and the ledger's own index; hold them against ``evidence``.
 
         Raises LedgerDamaged that names the first record which does not add up.
         """
+        from ledger.verify import verify  # here, for most who read do not verify
+
         with self._reading():
             return verify(self._connection, evidence)
 
-    def seals(self) -> list[Seal]:
+    def seals(self) -> "list[Seal]":
         """The signed checkpoints, oldest first."""
+        from ledger.seals import seals_after
+
         with self._reading():
             return seals_after(self._connection, 0)
 
-    def prove(self, seq: int) -> Proof:
+    def prove(self, seq: int) -> "Proof":
         """The proof that record ``seq`` is in the ledger as it was last signed; raises NotSealed."""
+        from ledger.prove import prove
+
         with self._reading():
             return prove(self._connection, seq)
 

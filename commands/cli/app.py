@@ -1,46 +1,23 @@
 """The command tree: every verb, in the order of the help.
 
 A verb is a plain function in the file of its family; it returns None or an exit code, prints through ``output`` and
-raises RootswapError. Every file here is imported at every start, so what is heavy (pydantic, sqlite, drivers,
-projections) is imported inside the functions that need it.
+raises RootswapError. ``--help`` imports every file here, so what is heavy (pydantic, sqlite, drivers, projections) is
+imported inside the functions that need it.
 """
 
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from commands.cli import (
-    audit,
-    configuration,
-    doctor,
-    init,
-    jail,
-    listing,
-    options,
-    proof,
-    recover,
-    release,
-    status,
-    template,
-    tx,
-    upgrade,
-)
+from commands.cli import options
 
 HELP = "Upgrade servers by swapping roots: every step is logged before it runs, and taken back exactly if it fails."
 EXIT_CODES = (
     "Exit codes: 0 done, or nothing to do; 1 refused, or failed and rolled back; 2 usage; 3 an operator must decide; "
     "4 ledger damaged; 10 changes pending (-n --exit-code); 69 tool missing; 70 a bug; 75 busy, try again; "
     "77 not root; 78 bad configuration; 130 interrupted and rolled back."
-)
-
-app = typer.Typer(
-    name="rootswap",
-    help=HELP,
-    epilog=EXIT_CODES,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -52,7 +29,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def root(
     ctx: typer.Context,
     config: Annotated[
@@ -72,47 +48,87 @@ def root(
     ctx.obj = options.Invocation(config)
 
 
-def _group(name: str, help: str) -> typer.Typer:
-    """A noun with verbs of its own."""
-    made = typer.Typer(name=name, help=help, rich_markup_mode=None)
-    app.add_typer(made)
-    return made
+#: Every verb, in the order of the help: its words, the module of its family and the function.
+VERBS = (
+    ("init", "init", "init"),
+    ("doctor", "doctor", "doctor"),
+    ("status", "status", "status"),
+    ("upgrade", "upgrade", "upgrade"),
+    ("rollback", "upgrade", "rollback"),
+    ("recover", "recover", "recover"),
+    ("resolve", "recover", "resolve"),
+    ("template build", "template", "build"),
+    ("template upgrade", "template", "upgrade"),
+    ("template list", "listing", "templates"),
+    ("release list", "listing", "releases"),
+    ("release destroy", "release", "destroy"),
+    ("jail list", "listing", "jails"),
+    ("jail start", "jail", "start"),
+    ("jail stop", "jail", "stop"),
+    ("volume list", "listing", "volumes"),
+    ("tx list", "tx", "list_transactions"),
+    ("tx show", "tx", "show_transaction"),
+    ("tx watch", "tx", "watch"),
+    ("audit log", "audit", "log"),
+    ("audit verify", "proof", "verify"),
+    ("audit checkpoint", "proof", "checkpoint"),
+    ("audit prove", "proof", "prove"),
+    ("audit check-proof", "proof", "check_proof"),
+    ("audit rotate-key", "proof", "rotate_key"),
+    ("config check", "configuration", "check"),
+    ("config show", "configuration", "show_config"),
+)
+#: The nouns that have verbs of their own.
+NOUNS = {
+    "template": "The roots that releases are taken of: build and upgrade them offline.",
+    "release": "Immutable snapshots of templates, which jails run on.",
+    "jail": "Production units, each on a release.",
+    "volume": "Read-write data of jails, and its snapshots.",
+    "tx": "Transactions, open and past.",
+    "audit": "The ledger as auditors read it.",
+    "config": "The configuration.",
+}
 
 
-app.command()(init.init)
-app.command()(doctor.doctor)
-app.command()(status.status)
-app.command()(upgrade.upgrade)
-app.command()(upgrade.rollback)
-app.command()(recover.recover)
-app.command()(recover.resolve)
+def tree(words: Sequence[str]) -> typer.Typer:
+    """The command tree for one command line: of all verbs only those that ``words`` can mean, if that is clear."""
+    app = typer.Typer(
+        name="rootswap",
+        help=HELP,
+        epilog=EXIT_CODES,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(root)
+    groups: dict[str, typer.Typer] = {}
+    first = _first_word(words)
+    known = any(path.split()[0] == first for path, _, _ in VERBS)
+    for path, module, function in VERBS:
+        noun, _, verb = path.partition(" ")
+        if known and noun != first:
+            continue
+        if verb and noun not in groups:
+            groups[noun] = typer.Typer(name=noun, help=NOUNS[noun], rich_markup_mode=None)
+            app.add_typer(groups[noun])
+        found = getattr(import_module(f"commands.cli.{module}"), function)
+        groups.get(noun, app).command(verb or noun)(found)
+    if len(app.registered_commands) == 1 and not groups:
+        app.command("help", hidden=True)(_no_verb)  # typer runs an only verb without its name being said
+    return app
 
-_template = _group("template", "The roots that releases are taken of: build and upgrade them offline.")
-_template.command("build")(template.build)
-_template.command("upgrade")(template.upgrade)
-_template.command("list")(listing.templates)
 
-_release = _group("release", "Immutable snapshots of templates, which jails run on.")
-_release.command("list")(listing.releases)
-_release.command("destroy")(release.destroy)
+def _no_verb() -> None:
+    raise typer.Exit(code=2)
 
-_jail = _group("jail", "Production units, each on a release.")
-_jail.command("list")(listing.jails)
-_jail.command("start")(jail.start)
-_jail.command("stop")(jail.stop)
 
-_volume = _group("volume", "Read-write data of jails, and its snapshots.")
-_volume.command("list")(listing.volumes)
-
-_tx = _group("tx", "Transactions, open and past.")
-_tx.command("list")(tx.list_transactions)
-_tx.command("show")(tx.show_transaction)
-_tx.command("watch")(tx.watch)
-
-_audit = _group("audit", "The ledger as auditors read it.")
-_audit.command("log")(audit.log)
-proof.register(_audit)
-
-_config = _group("config", "The configuration.")
-_config.command("check")(configuration.check)
-_config.command("show")(configuration.show_config)
+def _first_word(words: Sequence[str]) -> str | None:
+    """The first word that is neither an option nor the value of one."""
+    rest = iter(words)
+    for word in rest:
+        if word == "--config":
+            next(rest, None)
+        elif not word.startswith("-"):
+            return word
+    return None

@@ -19,15 +19,6 @@ KeyOption = Annotated[
 ]
 
 
-def register(group: typer.Typer) -> None:
-    """Add the verbs to the group ``audit``."""
-    group.command("verify")(verify)
-    group.command("checkpoint")(checkpoint)
-    group.command("prove")(prove)
-    group.command("check-proof")(check_proof)
-    group.command("rotate-key")(rotate_key)
-
-
 def verify(
     ctx: typer.Context,
     sealed_by: Annotated[

@@ -3,6 +3,7 @@
 Imported inside the verbs only: it brings the drivers and the ledger along.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -60,6 +61,7 @@ def at_work(ctx: typer.Context, opener: Opener | None = None, *, begins: bool = 
     Who ``begins`` something new is refused while a checkpoint cannot get to a sink that is required.
     """
     require_root()
+    gc.enable()
     config = read_config(ctx)
     interrupt, progress, course = Interrupt(), Progress(), Course()
 
