@@ -28,6 +28,8 @@ class RootswapError(Exception):
 
     exit_code = 1
     code = "error"
+    #: What had been done before, for machines.
+    details: object = None
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(message)

@@ -41,9 +41,10 @@ class Holder:
 class EngineLock:
     """An exclusive lock on ``path``, held until ``release`` and until the last child that inherited ``fd`` is gone."""
 
-    def __init__(self, path: Path, fd: int) -> None:
+    def __init__(self, path: Path, fd: int, directory: int) -> None:
         self.path = path
         self.fd = fd
+        self._directory = directory
 
     @classmethod
     def take(cls, path: Path, argv: tuple[str, ...], at: str) -> Self:
@@ -59,22 +60,29 @@ class EngineLock:
                 f"cannot lock ledger {path.parent}: {error.strerror}",
                 remedy="see that the file system of the ledger is mounted read-write, and be root",
             ) from error
+        directory = -1
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The directory as well: whoever removes the file of a running engine must not get a second one.
+            directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _sign(fd, argv, at)
         except BlockingIOError as error:
             holder = _parse(os.pread(fd, _MOST_BYTES, 0))
             os.close(fd)
+            if directory >= 0:
+                os.close(directory)
             raise _locked(path, holder) from error
         except OSError as error:
             os.close(fd)
             raise LedgerUnusable(f"cannot lock ledger {path.parent}: {error.strerror}") from error
-        return cls(path, fd)
+        return cls(path, fd, directory)
 
     def release(self) -> None:
         """Let go; twice is once. No LOCK_UN: that would take the lock from a child that still works."""
         if self.fd >= 0:
             os.close(self.fd)
+            os.close(self._directory)
             self.fd = -1
 
 

@@ -61,7 +61,7 @@ def _run(words: Sequence[str], format: Format) -> int:
         # A word of help for the one who gives no words at all.
         result = tree(words)(args=words or ["--help"], prog_name="rootswap", standalone_mode=False)
     except RootswapError as error:
-        show_error(format, error.code, error.message, error.remedy)
+        show_error(format, error.code, error.message, error.remedy, error.details)
         return error.exit_code
     except typer.TyperException as error:
         path = getattr(getattr(error, "ctx", None), "command_path", "rootswap")

@@ -154,11 +154,15 @@ def _state(config: Config) -> Iterator[Finding]:
 
 def _ledger(config: Config) -> Iterator[Finding]:
     directory = Path(config.ledger_directory)
-    if not directory.is_dir():
+    if not (directory / schema.LEDGER_FILE).exists():
+        if (Path(config.state_directory) / "jails").is_dir():
+            remedy = "put its copy back (docs/runbook.md); `rootswap init` would begin a new history"
+            yield Finding("ledger", "bad", f"{directory} is empty or gone, though jails were deployed", remedy)
         return
     try:
         with LedgerReader.open(directory) as reader:
             yield from _ledger_opened(reader)
+            yield from _jails(config, reader)
     except (RootswapError, OSError) as error:
         shown = error if isinstance(error, RootswapError) else RootswapError(str(error), remedy="run it as root")
         yield _of("ledger", shown)
@@ -202,6 +206,21 @@ def _ledger_opened(reader: LedgerReader) -> Iterator[Finding]:
         yield Finding("transactions", "bad" if stuck else "warning", detail, remedy)
     if not opened:
         yield Finding("transactions", "ok", "none is open")
+
+
+def _jails(config: Config, reader: LedgerReader) -> Iterator[Finding]:
+    """Every deployed jail, held against what the ledger says of it."""
+    from commands.cli.live import drivers_if_root, look_at_jails
+
+    drivers = drivers_if_root(config)
+    if drivers is None:
+        return
+    for name, live in look_at_jails(drivers, reader.settled_targets()).items():
+        if live.mismatch:
+            remedy = f"`{live.remedy}`" if live.remedy else "look at `rootswap status`"
+            yield Finding(f"jail {name}", "bad", live.mismatch, remedy)
+        else:
+            yield Finding(f"jail {name}", "ok", f"{live.state}, on its release")
 
 
 def _durability() -> Iterator[Finding]:

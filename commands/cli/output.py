@@ -60,11 +60,14 @@ def show(format: Format, data: object, table: Table | str) -> None:
             _write(text if not text or text.endswith("\n") else text + "\n")
 
 
-def show_error(format: Format, code: str, message: str, remedy: str) -> None:
-    """Print a failure: the envelope on stdout for JSON, and a sentence with its remedy on stderr otherwise."""
+def show_error(format: Format, code: str, message: str, remedy: str, data: object = None) -> None:
+    """Print a failure: the envelope on stdout for JSON, and a sentence with its remedy on stderr otherwise.
+
+    ``data`` is what was done nevertheless.
+    """
     if format in (Format.JSON, Format.JSONL):
         error = {"code": code, "message": message, "hint": remedy or None}
-        _write(envelope(None, error=error, is_compact=format is Format.JSONL))
+        _write(envelope(data, error=error, is_compact=format is Format.JSONL))
         return
     note(paint(f"rootswap: {message}", "red", sys.stderr))
     if remedy:

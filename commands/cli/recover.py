@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from commands.cli.options import OutputOption, TicketOption, YesOption, confirm
-from commands.cli.output import Format, show
+from commands.cli.output import Format, note, show
 
 if TYPE_CHECKING:
     from commands.bootstrap import Session
@@ -141,7 +141,8 @@ def _give_up_if(is_hopeless: bool, error: "LedgerLocked") -> None:
 
 def _report(recovery: "Recovery", format: Format) -> None:
     """Print what recovery did. Raises TransactionIsStuck when a person has to decide."""
-    from commands.errors import TransactionIsStuck
+    from commands.errors import TransactionFailed, TransactionIsStuck
+    from ledger.lifecycle import State
 
     if recovery.stuck:
         first = recovery.stuck[0]
@@ -160,6 +161,14 @@ def _report(recovery: "Recovery", format: Format) -> None:
         "restored": [_outcome(outcome) for outcome in recovery.restored],
         "stuck": list(recovery.stuck),
     }
+    for warning in recovery.warnings:
+        note(f"rootswap: a leftover stays: {warning}")
+    for outcome in recovery.restored:
+        if outcome.state is not State.COMMITTED:
+            raise TransactionFailed(
+                f"cannot restore {outcome.target.partition(':')[2]}: {outcome.cause}",
+                remedy="mend the cause, then run `rootswap recover` again; see `rootswap status`",
+            )
     show(format, data, "\n".join(lines) or "nothing to recover")
 
 

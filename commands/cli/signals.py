@@ -27,6 +27,7 @@ class Course:
         self._plans: dict[str, Plan] = {}
         self._past: set[str] = set()
         self._back: set[str] = set()
+        self._over = False
 
     def observe(self, plan: Plan, record: Record) -> None:
         """Take note of a record."""
@@ -35,6 +36,7 @@ class Course:
         self._plans[plan.transaction] = plan
         if event.type in _ENDINGS:
             self._plans.pop(plan.transaction)
+            self._over = True
         elif isinstance(event, UnwindStarted):
             self._back.add(plan.transaction)
         elif isinstance(event, StepStarted) and begins is not None and event.step >= begins:
@@ -43,7 +45,7 @@ class Course:
     def words(self) -> str:
         """What an interruption will lead to now."""
         if not self._plans:
-            return "stopping before anything is changed"
+            return "all is done already" if self._over else "stopping before anything is changed"
         return "; ".join(self._fate(plan) for plan in list(self._plans.values()))
 
     def _fate(self, plan: Plan) -> str:
@@ -59,7 +61,10 @@ class Course:
 
 @contextmanager
 def watched(interrupt: Interrupt, progress: Progress, course: Course) -> Iterator[None]:
-    """Let SIGINT and SIGTERM set ``interrupt``, and SIGHUP do nothing, until the end of the block."""
+    """Let SIGINT and SIGTERM set ``interrupt``, and SIGHUP do nothing.
+
+    After the block a signal does nothing any more: what remains is to print the account and to exit with its code.
+    """
 
     def stop(number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
@@ -72,16 +77,17 @@ def watched(interrupt: Interrupt, progress: Progress, course: Course) -> Iterato
     def hang_up(_number: int, _frame: FrameType | None) -> None:
         """The terminal is gone; the transaction is not."""
 
-    before = {number: _install(number, stop) for number in _STOPPING}
-    before[signal.SIGHUP] = _install(signal.SIGHUP, hang_up)
+    for number in _STOPPING:
+        _install(number, stop)
+    _install(signal.SIGHUP, hang_up)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in _STOPPING:
+            _install(number, hang_up)
 
 
-def _install(number: signal.Signals, handler: Callable[[int, FrameType | None], None]) -> "signal._HANDLER":
+def _install(number: signal.Signals, handler: Callable[[int, FrameType | None], None]) -> None:
     """Install a handler, unless we were started with the signal ignored, as nohup and shells without job control do."""
-    found = signal.getsignal(number)
-    return found if found is signal.SIG_IGN else signal.signal(number, handler)
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, handler)

@@ -27,8 +27,9 @@ from commands.transactions.interrupt import Interrupt
 from commands.transactions.plan import JailSettled, Plan, Purpose, TemplateSettled
 from commands.transactions.rehearsal import rehearse
 from ledger.codec import Record
-from ledger.errors import LedgerLocked
+from ledger.errors import LedgerLocked, RootswapError
 from ledger.events import JsonObject
+from ledger.lifecycle import State
 
 CHANGES_PENDING = 10
 
@@ -102,14 +103,22 @@ def transact(ctx: typer.Context, request: Request, purpose: Purpose, format: For
 
 def report(done: Sequence[tuple[Plan, Outcome]], format: Format, nothing: str) -> None:
     """Print what was done; raises the error of the first transaction that did not commit."""
+    data = {"changed": bool(done), "transactions": [account(plan, outcome) for plan, outcome in done]}
     for plan, outcome in done:
-        outcome.raise_unless_committed()
+        try:
+            outcome.raise_unless_committed()
+        except RootswapError as error:
+            error.details = data
+            if format is Format.TABLE:
+                for one in done:
+                    if one[1].state is State.COMMITTED:
+                        show(format, None, sentence(*one))
+            raise
         if outcome.warning:
             output.note(f"rootswap: {name_of(plan)}: {outcome.warning}; `rootswap recover` tries it again")
     lines = [sentence(plan, outcome) for plan, outcome in done]
     if format is Format.TABLE:
         lines = [output.paint(line, "green", sys.stdout) for line in lines]
-    data = {"changed": bool(done), "transactions": [account(plan, outcome) for plan, outcome in done]}
     show(format, data, "\n".join(lines) or nothing)
 
 

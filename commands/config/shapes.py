@@ -11,6 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from commands.errors import UsageError
 from ledger.names import Name
 
+#: Longer than any wait that somebody can have meant.
+_WEEK_S = 604800.0
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -26,7 +28,10 @@ def _parse_size(value: object) -> object:
 def _check_path(value: object) -> object:
     if isinstance(value, str) and (not value.startswith("/") or ".." in value.split("/") or "\n" in value):
         raise ValueError(f"{value!r} is not an absolute path without '..'")
-    return value
+    # One spelling for one place: the mount table, the cgroups and the settled states are compared with it.
+    return (
+        "/" + "/".join(part for part in value.split("/") if part not in ("", ".")) if isinstance(value, str) else value
+    )
 
 
 Size = Annotated[int, BeforeValidator(_parse_size)]
@@ -60,7 +65,7 @@ class TemplateConfig(Section):
     sha256: str | None = None
     upgrade: Literal["apt", "script"] = "apt"
     upgrade_script: Path | None = None
-    timeout_s: float = 3600.0
+    timeout_s: float = Field(default=3600.0, gt=0, le=_WEEK_S, allow_inf_nan=False)
 
 
 class NetworkConfig(Section):
@@ -80,8 +85,8 @@ class HealthConfig(Section):
     expect_status: int = 200
     tcp: str | None = None
     command: tuple[str, ...] | None = None
-    timeout_s: float = Field(default=30.0, gt=0)
-    interval_s: float = Field(default=0.005, gt=0)
+    timeout_s: float = Field(default=30.0, gt=0, le=_WEEK_S, allow_inf_nan=False)
+    interval_s: float = Field(default=0.005, gt=0, le=_WEEK_S, allow_inf_nan=False)
     successes: int = Field(default=1, ge=1)
 
 
@@ -95,11 +100,11 @@ class JailConfig(Section):
     network: NetworkConfig = NetworkConfig()
     environment: dict[str, str] = {}
     stop_signal: str = "SIGTERM"
-    stop_timeout_s: float = Field(default=10.0, gt=0)
-    start_timeout_s: float = Field(default=30.0, gt=0)
+    stop_timeout_s: float = Field(default=10.0, gt=0, le=_WEEK_S, allow_inf_nan=False)
+    start_timeout_s: float = Field(default=30.0, gt=0, le=_WEEK_S, allow_inf_nan=False)
     settings: Path | None = None
     health: dict[Name, HealthConfig] = {}
-    budget_s: float = Field(default=900.0, gt=0)
+    budget_s: float = Field(default=900.0, gt=0, le=_WEEK_S, allow_inf_nan=False)
 
 
 class SinkConfig(Section):
@@ -112,7 +117,7 @@ class SinkConfig(Section):
     syslog: str | None = None
     command: tuple[str, ...] | None = None
     required: bool = False
-    timeout_s: float = Field(default=10.0, gt=0)
+    timeout_s: float = Field(default=10.0, gt=0, le=_WEEK_S, allow_inf_nan=False)
 
 
 class AuditConfig(Section):

@@ -155,8 +155,10 @@ class BtrfsStorage(BtrfsObjects):
         if self._presence(thing) is Presence.PRESENT:
             return
         release_root = self._release(release).root
-        origin = self._host.resolve_beneath(release_root, volume.path)
         sentence = f"cannot fill volume {volume.name} of {jail} with {volume.path} of {release}"
+        if self._host.stat(f"{release_root}{volume.path}") is None:
+            raise DriverError(f"{sentence}: there is no such directory", remedy="make it in the template, upgrade that")
+        origin = self._host.resolve_beneath(release_root, volume.path)
         found = self._host.stat(origin)
         if found is None or not found.is_directory:
             raise DriverError(f"{sentence}: that is not a directory")

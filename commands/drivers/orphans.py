@@ -32,7 +32,7 @@ class Orphan:
 
 
 def find_orphans(lock: Path) -> tuple[Orphan, ...]:
-    """The processes, other than us and the engine that has signed the lock, that have the lock file open."""
+    """The processes that hold the lock through an inherited descriptor, other than us and the engine that signed it."""
     try:
         wanted = lock.stat()
     except OSError:
@@ -78,9 +78,14 @@ def _has_open(process: Path, wanted: os.stat_result) -> bool:
         return False
     for descriptor in descriptors:
         with suppress(OSError):
-            if os.path.samestat(descriptor.stat(), wanted):
+            if os.path.samestat(descriptor.stat(), wanted) and _holds_lock(process, descriptor.name):
                 return True
     return False
+
+
+def _holds_lock(process: Path, descriptor: str) -> bool:
+    """Whether the file was locked through this descriptor: one who merely reads the file has nothing to do with us."""
+    return "FLOCK" in (process / "fdinfo" / descriptor).read_text()
 
 
 def _signed_by(lock: Path) -> int | None:

@@ -8,11 +8,12 @@ the host as they are and goes on from there. Running it when nothing is open cha
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 from commands.config import Config
 from commands.drivers.base import JailSpec, JailState, Presence
-from commands.errors import UsageError
+from commands.errors import DriverError, UsageError
 from commands.transactions.decide import Action, Circumstances, Course, Way, choose_action, choose_way
 from commands.transactions.engine import Engine, Outcome, Run
 from commands.transactions.plan import (
@@ -42,11 +43,15 @@ Choice = Literal["continue", "unwind", "accept-planned", "accept-before"]
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What a recovery did: one outcome for each transaction that it settled or began, and what is still stuck."""
+    """What a recovery did: one outcome for each transaction that it settled or began, and what is still stuck.
+
+    ``warnings`` tell of leftovers that could not be removed; they stand in nobody's way.
+    """
 
     settled: tuple[Outcome, ...]
     restored: tuple[Outcome, ...]
     stuck: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 class Recoverer:
@@ -75,11 +80,11 @@ class Recoverer:
             settled.append(self._settle(name, work[name]))
         if not restored:
             restored.extend(self._mount_pool())
+        warnings: tuple[str, ...] = ()
         if self._pool_is_up():
-            self._discard_leftovers()
             restored.extend(self._restore_jails())
-        stuck = tuple(sorted(self._stuck()))
-        return Recovery(tuple(settled), tuple(restored), stuck)
+            warnings = self._discard_leftovers()
+        return Recovery(tuple(settled), tuple(restored), tuple(sorted(self._stuck())), warnings)
 
     def resolve(self, transaction: str, choice: Choice, by: str, why: str) -> Outcome:
         """Carry out a person's word on a stuck transaction.
@@ -215,17 +220,23 @@ class Recoverer:
     def _begin(self, plan: Plan, reason: str) -> Outcome:
         return self._engine.execute(plan, Purpose(reason=reason))
 
-    def _discard_leftovers(self) -> None:
+    def _discard_leftovers(self) -> tuple[str, ...]:
         """Finish the clean-up of committed transactions. What no transaction of this ledger has made stays."""
         storage = self._drivers.storage
-        for by in storage.trash():
-            if self._committed(by):
-                storage.empty_trash(by)
+        discards: list[Callable[[], None]] = [
+            partial(storage.empty_trash, by) for by in storage.trash() if self._committed(by)
+        ]
         for template, head in storage.templates():
             settled = template_settled(self._ledger.settled(f"template:{template}"))
-            superseded = settled is not None and settled.head != head
-            if superseded and self._committed(head):
-                storage.destroy_template(template, head)
+            if settled is not None and settled.head != head and self._committed(head):
+                discards.append(partial(storage.destroy_template, template, head))
+        warnings = []
+        for discard in discards:
+            try:
+                discard()
+            except DriverError as error:
+                warnings.append(error.message)
+        return tuple(warnings)
 
     def _committed(self, transaction: str) -> bool:
         try:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from commands.drivers.base import Drivers, HealthCheck, JailSpec, JailState, Presence
-from commands.errors import DriverError
+from commands.errors import DriverError, Foreign
 from commands.steps.step import Phase, Step
 from ledger.facts import HealthPassed
+from ledger.names import ReleaseName
 
 #: The longest pause between two questions: a jail that is slow to come up is not asked in a tight loop for ever.
 SLOWEST_POLL_S = 0.1
@@ -19,6 +20,9 @@ _STATE_EVERY_S = 0.25
 class CheckHealth(Step):
     """Ask every check, over and over, until each was answered well often enough in a row; the downtime ends here.
 
+    Only then, so that it costs no downtime, it makes sure that what answered runs on the release: a supervisor that
+    restarts the jail by itself in the middle of the switch would bring the former root back.
+
     The first questions come close together (``interval_s``), so that the check itself does not lengthen the downtime;
     the pause grows by a tenth each time. It changes nothing on the host, so there is nothing to probe or to undo.
     """
@@ -27,6 +31,7 @@ class CheckHealth(Step):
     phase: ClassVar[Phase] = Phase.SWITCH
     changes_host: ClassVar[bool] = False
     jail: JailSpec
+    release: ReleaseName
     checks: tuple[HealthCheck, ...]
 
     def probe(self, on: Drivers) -> Presence:
@@ -38,6 +43,12 @@ class CheckHealth(Step):
         trouble = wait_for_health(on, self.jail, self.checks)
         if trouble is not None:
             raise DriverError(trouble)
+        if not on.jails[self.jail.driver].runs_on(self.jail, on.storage.root_source(self.release)):
+            raise Foreign(
+                f"cannot trust the answers of {self.jail.name}: it does not run on {self.release}, "
+                "somebody else has started it",
+                remedy="stop whatever starts it beside rootswap",
+            )
 
     def undo(self, on: Drivers) -> None:
         """Nothing to take back."""
@@ -49,7 +60,8 @@ class CheckHealth(Step):
 
     def forward_words(self) -> str:
         """One line for people."""
-        return f"check the health of {self.jail.name}: {', '.join(_asked(check) for check in self.checks)}"
+        asked = ", ".join(_asked(check) for check in self.checks) or "that it runs"
+        return f"check the health of {self.jail.name}: {asked}"
 
     def undo_words(self) -> str:
         """One line for people."""

@@ -14,7 +14,7 @@ from commands.errors import Interrupted, TransactionFailed, TransactionIsStuck, 
 from commands.steps.step import Phase, Step
 from commands.transactions.decide import Action, Way, choose_action
 from commands.transactions.interrupt import Interrupt
-from commands.transactions.plan import Plan, Purpose, plan_to_json
+from commands.transactions.plan import JailSettled, Plan, Purpose, plan_to_json
 from ledger.codec import Record
 from ledger.errors import AppendFailed, LedgerUnusable, RootswapError
 from ledger.events import (
@@ -75,6 +75,7 @@ class Outcome:
     duration_ns: int | None
     interrupted: bool = False
     warning: str | None = None
+    was_down: bool = False
 
     def raise_unless_committed(self) -> None:
         """Turn a failure into the error with its exit code."""
@@ -89,8 +90,15 @@ class Outcome:
         error = Interrupted if self.interrupted else TransactionFailed
         raise error(
             f"transaction {self.transaction} of {self.target} was rolled back: {self.cause}",
-            remedy="the former state holds; nothing needs to be cleaned up",
+            remedy=f"the former state holds: {self._name} did not run before and does not run now; "
+            f"see `rootswap tx show {self.transaction}`, then `rootswap jail start {self._name}`"
+            if self.was_down
+            else "the former state holds; nothing needs to be cleaned up",
         )
+
+    @property
+    def _name(self) -> str:
+        return self.target.partition(":")[2]
 
 
 T = TypeVar("T")
@@ -161,7 +169,7 @@ class Engine:
             return self.get_stuck(run, f"step {number} ({step.kind}) cannot be probed: {error}")
         decision = choose_action(state, way, presence)
         if decision.action is Action.STUCK:
-            return self.get_stuck(run, f"step {number} ({step.kind}): {decision.reason}")
+            return self.get_stuck(run, f"step {number} ({step.kind}{_place(step)}): {decision.reason}")
         if decision.action is Action.RECORD_UNDONE:
             run.note(StepUndone(step=number, kind=step.kind, duration_ns=None, observed=True))
             return None
@@ -277,6 +285,7 @@ class Engine:
             downtime_ns=_downtime(run),
             duration_ns=ended_ns,
             interrupted=self.interrupt.signal is not None and run.known.state is not State.COMMITTED,
+            was_down=_was_down(run.plan),
             warning=warning,
         )
 
@@ -301,6 +310,17 @@ def _attempt(action: Callable[[], T]) -> tuple[T | None, str | None]:
 
 def _joined(*warnings: str | None) -> str | None:
     return "; ".join(warning for warning in warnings if warning) or None
+
+
+def _place(step: Step) -> str:
+    """Where on the host to look for what a step has met."""
+    path = getattr(step, "path", None)
+    return f" at {path}" if isinstance(path, str) else ""
+
+
+def _was_down(plan: Plan) -> bool:
+    """Whether the plan found a deployed jail that did not run."""
+    return isinstance(plan.before, JailSettled) and all(step.kind != "stop_jail" for step in plan.steps)
 
 
 def _downtime(run: Run) -> int | None:

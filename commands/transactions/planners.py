@@ -182,8 +182,10 @@ def plan_destroy_release(transaction: TransactionId, release: ReleaseName) -> Pl
 
 
 def _start(new: Deployment) -> tuple[AnyStep, ...]:
-    start = StartJail(jail=new.jail, release=new.release)
-    return (start, CheckHealth(jail=new.jail, checks=new.checks)) if new.checks else (start,)
+    return (
+        StartJail(jail=new.jail, release=new.release),
+        CheckHealth(jail=new.jail, release=new.release, checks=new.checks),
+    )
 
 
 def _mount(config: Config, settled: JailSettled, seen: Seen) -> tuple[AnyStep, ...]:

@@ -81,12 +81,14 @@ class Requests:
         """Build a template from nothing."""
         self._config.find_template(template)
         self._require_ready(f"template:{template}")
-        if self._template(template) is not None:
+        settled = self._template(template)
+        if settled is not None and self._head_is_there(template, settled):
             raise Refused(
                 f"cannot build template {template}: it is already there",
                 remedy=f"upgrade it with `rootswap template upgrade {template}`",
             )
-        plan = plan_build(self._new_id(), self._config, template, None)
+        self._require_space()
+        plan = plan_build(self._new_id(), self._config, template, settled)
         return self._with_recipe_checked(plan)
 
     def upgrade_template(self, template: str, script: str | None) -> Plan:
@@ -99,11 +101,12 @@ class Requests:
                 f"cannot upgrade template {template}: it is not built yet",
                 remedy=f"build it with `rootswap template build {template}`",
             )
-        if self._drivers.storage.template_presence(template, settled.head) is not Presence.PRESENT:
+        if not self._head_is_there(template, settled):
             raise Refused(
                 f"cannot upgrade template {template}: its head {settled.head} is gone or not ours",
-                remedy="see `rootswap template list`",
+                remedy=f"build it anew with `rootswap template build {template}`",
             )
+        self._require_space()
         plan = plan_template_upgrade(self._new_id(), self._config, template, settled, script)
         return self._with_recipe_checked(plan)
 
@@ -111,8 +114,9 @@ class Requests:
         """Deploy or upgrade a jail; None when it is already as wanted."""
         wanted = self._config.find_jail(jail)
         self._require_ready(f"jail:{jail}")
-        release = release or self._latest_release(wanted.template)
+        release = self._latest_release(wanted.template) if release is None else release
         self._require_release(release)
+        self._require_space()
         settled = self._jail(jail)
         new = deployment(self._config, self._drivers.storage, jail, release)
         seen = self._see(new, settled)
@@ -149,8 +153,10 @@ class Requests:
 
     def stop(self, jail: str) -> Plan | None:
         """Stop a jail; None when it is stopped."""
-        settled, seen = self._look_at(jail)
-        if not settled.running and not seen.running:
+        self._require_ready(f"jail:{jail}")
+        settled = self._deployed(jail)
+        # On whatever root it runs: stopping is the remedy for a jail that runs on the wrong one.
+        if not settled.running and not self._runs(settled.deployment):
             return None
         return plan_stop(self._new_id(), settled)
 
@@ -202,6 +208,9 @@ class Requests:
             )
         return settled.release
 
+    def _head_is_there(self, template: str, settled: TemplateSettled) -> bool:
+        return self._drivers.storage.template_presence(template, settled.head) is Presence.PRESENT
+
     # --- what is looked at ---
 
     def _look_at(self, jail: str) -> tuple[JailSettled, Seen]:
@@ -226,6 +235,7 @@ class Requests:
                 what = "a jail of that name runs" if running else f"something is mounted at {jail.root}"
                 raise Refused(f"cannot deploy {jail.name}: {what}, and it is not ours", remedy="remove it first")
         else:
+            self._require_same_place(settled, new)
             self._require_no_drift(settled, layers)
             running = self._runs(settled.deployment)
         return Seen(running=running, mounted=layers > 0, volumes=self._volumes(new, settled))
@@ -238,6 +248,7 @@ class Requests:
         """The volumes that are there; one in an unusable state is a reason to refuse."""
         jail = new.jail.name
         wanted = (*new.jail.volumes, *(settled.deployment.jail.volumes if settled else ()))
+        known = {volume.name for volume in settled.deployment.jail.volumes} if settled else set()
         found = set()
         for name in {volume.name for volume in wanted}:
             match self._drivers.storage.volume_presence(jail, name):
@@ -246,6 +257,11 @@ class Requests:
                 case Presence.FOREIGN:
                     raise Refused(
                         f"cannot use volume {name} of {jail}: what is there is not ours", remedy="move it away"
+                    )
+                case _ if name in known:
+                    raise Refused(
+                        f"cannot use volume {name} of {jail}: its data is gone, and is not replaced by an empty one",
+                        remedy="put it back from a data snapshot (`rootswap volume list`) or from your backup",
                     )
                 case _:
                     pass
@@ -283,8 +299,6 @@ class Requests:
                 f"cannot use the pool at {settled.pool.path}: it is not mounted, or not ours",
                 remedy="run `rootswap recover`, which mounts it",
             )
-        if not target.startswith("release:"):
-            self._require_space()
 
     def _require_space(self) -> None:
         space = self._drivers.storage.space()
@@ -345,6 +359,14 @@ class Requests:
             raise Refused(
                 f"cannot upgrade {jail}: it is on {settled.deployment.release} already, but it does not run",
                 remedy="run `rootswap recover`, which starts it",
+            )
+
+    @staticmethod
+    def _require_same_place(settled: JailSettled, new: Deployment) -> None:
+        if settled.deployment.jail.root != new.jail.root:
+            raise Refused(
+                f"cannot move the root of {new.jail.name} to {new.jail.root}: it is at {settled.deployment.jail.root}",
+                remedy="put state_directory back as it was",
             )
 
     def _require_no_drift(self, settled: JailSettled, layers: int) -> None:

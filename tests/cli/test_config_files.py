@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.config import load, read
+from commands.config import Config, load, read
 from commands.errors import ConfigError
 from tests.cli.bench import CONFIG, Bench
 
@@ -104,7 +104,7 @@ VOLUMES = JAIL + "[jail.web.volumes]\n"
         (HEALTH + 'http = "x"', "jail.web.health.page.http: 'x' is not a URL, as http://127.0.0.1:8080/"),
         (HEALTH + 'tcp = "x:99999"', "jail.web.health.page.tcp: 'x:99999' is not ADDRESS:PORT"),
         (VOLUMES + 'a = "/"', "jail.web.volumes.a: it is the root of the jail"),
-        (VOLUMES + 'a = "/var"\nb = "/var/"', "jail.web.volumes.b: /var/ is already the place of volume a"),
+        (VOLUMES + 'a = "/var"\nb = "/var/"', "jail.web.volumes.b: /var is already the place of volume a"),
         (VOLUMES + 'a = "/var"\nb = "/var/log"', "jail.web.volumes.b: /var/log and /var of volume a lie in each other"),
         (JAIL + '[jail.web.network]\naddress = "10.0.0.2/24"', 'jail.web.network.address: it needs kind = "veth"'),
         ('state_directory = "/p/x"\n[storage]\npath = "/p"', "state_directory: it is inside the pool /p"),
@@ -162,3 +162,8 @@ def test_root_obeys_no_file_that_others_can_change(fast_directory: Path) -> None
     file.parent.chmod(0o777)
     with pytest.raises(ConfigError, match=f"others than root can change {file.parent}"):
         load(str(file))
+
+
+@pytest.mark.parametrize("spelt", ["/srv/rootswap/", "//srv//rootswap", "/srv/./rootswap"])
+def test_a_place_has_one_spelling(spelt: str) -> None:
+    assert Config(state_directory=spelt).state_directory == "/srv/rootswap"

@@ -54,3 +54,15 @@ def test_an_engine_that_lives_is_left_alone(fast_directory: Path) -> None:
         engine.stdout.readline()
         assert find_orphans(lock) == ()
         engine.kill()
+
+
+def test_one_who_only_reads_the_lock_file_is_no_orphan(fast_directory: Path) -> None:
+    lock = fast_directory / "lock"
+    lock.touch()
+    with lock.open() as file:
+        reader = subprocess.Popen(["sleep", "60"], stdin=file)
+    try:
+        assert find_orphans(lock) == ()
+    finally:
+        reader.kill()
+        reader.wait()

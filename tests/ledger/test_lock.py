@@ -159,3 +159,11 @@ def wait_for_end(pid: int) -> None:
             return
         time.sleep(0.01)
     pytest.fail(f"process {pid} does not end")
+
+
+def test_removing_the_lock_file_of_a_running_engine_gives_no_second_engine(tmp_path: Path) -> None:
+    with create(tmp_path):
+        (tmp_path / "lock").unlink()
+        with pytest.raises(LedgerLocked):
+            reopen(tmp_path)
+    reopen(tmp_path).close()

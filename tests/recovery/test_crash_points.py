@@ -33,12 +33,12 @@ POINTS = {
     "init": 12,
     "build": 18,
     "upgrade-template": 21,
-    "deploy": 40,
-    "upgrade": 42,
+    "deploy": 41,
+    "upgrade": 43,
     "upgrade to a broken release": 87,
-    "rollback": 42,
+    "rollback": 43,
     "stop": 6,
-    "start": 13,
+    "start": 14,
     "destroy-release": 11,
 }
 

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from commands.bootstrap import Session
-from commands.errors import Foreign, Interrupted, Refused, TransactionFailed, TransactionIsStuck, UsageError
+from commands.errors import (
+    DriverError,
+    Foreign,
+    Interrupted,
+    Refused,
+    TransactionFailed,
+    TransactionIsStuck,
+    UsageError,
+)
 from commands.transactions.plan import Plan, Purpose, jail_settled
 from commands.transactions.rehearsal import rehearse
 from ledger.errors import AppendFailed, LedgerUnusable, TargetBusy
@@ -397,3 +405,73 @@ def test_what_has_turned_back_cannot_be_continued(site: Site) -> None:
     with site.session() as session, pytest.raises(UsageError) as caught:
         session.recoverer.resolve(transaction, "continue", "alice", "why not")
     assert "unwind" in caught.value.remedy
+
+
+def test_a_jail_that_somebody_restarts_on_the_old_root_is_not_called_upgraded(site: Site) -> None:
+    old = release_of(site, "web")
+
+    def supervise(point: str) -> None:
+        if point.startswith("after dropping jail:web"):
+            site.world.state["jail:web"] = old
+
+    with site.session() as session:
+        plan = upgrade(session)
+    with site.session(supervise) as session:
+        outcome = session.engine.execute(plan, Purpose())
+    assert outcome.state is State.STUCK
+    del site.world.state["jail:web"]
+    with site.session() as session:
+        assert session.recoverer.resolve(plan.transaction, "unwind", "alice", "removed the supervisor").state is (
+            State.ROLLED_BACK
+        )
+    assert site.world.state["jail:web"] == old
+
+
+def test_a_jail_on_the_wrong_root_can_be_stopped(site: Site) -> None:
+    site.world.state["jail:web"] = "debian@00000003"
+    with site.session() as session, pytest.raises(Refused):
+        session.requests.upgrade("web", None)
+    site.run(lambda session: session.requests.stop("web")).raise_unless_committed()
+    assert "jail:web" not in site.world.state
+
+
+def test_lost_data_is_not_replaced_by_an_empty_volume(site: Site) -> None:
+    del site.world.state["volume:web:log"]
+    with site.session() as session, pytest.raises(Refused, match="its data is gone"):
+        session.requests.upgrade("web", None)
+
+
+def test_a_leftover_that_cannot_be_removed_stands_in_nobodys_way(site: Site) -> None:
+    site.run(upgrade).raise_unless_committed()
+    before = site.host()
+    site.world.state["template:debian:00000001"] = "an old head"
+    site.reboot()
+
+    def refuse(point: str) -> None:
+        if point == "before dropping template:debian:00000001":
+            raise DriverError("cannot destroy it: something is mounted there")
+
+    with site.session(refuse) as session:
+        recovery = session.recoverer.recover()
+    assert recovery.warnings == ("cannot destroy it: something is mounted there",)
+    assert site.world.state["jail:web"] == before["jail:web"]
+
+
+def test_a_roll_back_to_a_jail_that_was_down_says_so(site: Site) -> None:
+    site.world.unhealthy.add("debian@00000003")
+    del site.world.state["jail:web"]
+    outcome = site.run(upgrade)
+    assert outcome.state is State.ROLLED_BACK
+    with pytest.raises(TransactionFailed) as caught:
+        outcome.raise_unless_committed()
+    assert "rootswap jail start web" in caught.value.remedy
+
+
+def test_a_template_whose_head_is_lost_can_be_built_anew(site: Site) -> None:
+    del site.world.state["template:debian:00000003"]
+    site.run(lambda session: session.requests.build("debian")).raise_unless_committed()
+
+
+def test_an_empty_release_is_not_the_latest_one(site: Site) -> None:
+    with site.session() as session, pytest.raises(UsageError):
+        session.requests.upgrade("web", "")
