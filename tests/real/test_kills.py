@@ -90,4 +90,4 @@ def test_a_recovery_killed_at_each_of_its_points_is_recovered_too(
         assert site.recover() == 0, point
         assert site.look() in (before, after), f"recovery killed {point}"
     record_points(f"SIGKILL during the recovery of an upgrade killed after {step}", len(inner))
-    assert len(inner) > 5
+    assert len(inner) > 2
