@@ -16,9 +16,9 @@ from commands.bootstrap import Session, compose
 from commands.config import Config
 from commands.drivers.memory import MemoryWorld
 from commands.errors import DriverError
-from commands.transactions.engine import Outcome
 from commands.transactions.interrupt import Interrupt
 from commands.transactions.plan import Plan, Purpose
+from commands.transactions.run import Outcome
 from ledger.codec import Actor, Origin, Record
 from ledger.events import TransactionEvent
 from ledger.writer import LedgerWriter

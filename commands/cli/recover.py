@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from commands.cli.transact import Say
     from commands.config import Config
     from commands.recovery.recover import Recovery
-    from commands.transactions.engine import Observer, Outcome
+    from commands.transactions.engine import Observer
     from commands.transactions.interrupt import Interrupt
+    from commands.transactions.run import Outcome
     from ledger.errors import LedgerLocked
 
 #: How long a command of a killed engine may go on before it is ended.

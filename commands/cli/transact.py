@@ -22,10 +22,11 @@ from commands.cli.progress import Progress
 from commands.cli.signals import Course, watched
 from commands.config import Config
 from commands.errors import NotRoot
-from commands.transactions.engine import Observer, Outcome
+from commands.transactions.engine import Observer
 from commands.transactions.interrupt import Interrupt
 from commands.transactions.plan import JailSettled, Plan, Purpose, TemplateSettled
 from commands.transactions.rehearsal import rehearse
+from commands.transactions.run import Outcome
 from ledger.codec import Record
 from ledger.errors import LedgerLocked, RootswapError
 from ledger.events import JsonObject

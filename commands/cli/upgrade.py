@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from commands.cli.transact import Work
-    from commands.transactions.engine import Outcome
     from commands.transactions.plan import Plan, Purpose
+    from commands.transactions.run import Outcome
 
 _NOTHING = "nothing to do"
 

@@ -15,7 +15,7 @@ from commands.config import Config
 from commands.drivers.base import JailSpec, JailState, Presence
 from commands.errors import DriverError, UsageError
 from commands.transactions.decide import Action, Circumstances, Course, Way, choose_action, choose_way
-from commands.transactions.engine import Engine, Outcome, Run
+from commands.transactions.engine import Engine
 from commands.transactions.plan import (
     Plan,
     PoolSettled,
@@ -25,6 +25,7 @@ from commands.transactions.plan import (
     template_settled,
 )
 from commands.transactions.planners import Seen, plan_mount, plan_restore
+from commands.transactions.run import Outcome, Run
 from ledger.codec import Record
 from ledger.errors import UnknownTransaction
 from ledger.events import (

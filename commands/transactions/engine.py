@@ -6,15 +6,15 @@ durable. Recovery drives the same loops from wherever the log says that a transa
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from commands.drivers.base import Drivers
-from commands.errors import Interrupted, TransactionFailed, TransactionIsStuck, how_to_resolve
 from commands.steps.step import Phase, Step
 from commands.transactions.decide import Action, Way, choose_action
 from commands.transactions.interrupt import Interrupt
-from commands.transactions.plan import JailSettled, Plan, Purpose, plan_to_json
+from commands.transactions.plan import Plan, Purpose, plan_to_json
+from commands.transactions.run import Outcome, Run
 from ledger.codec import Record
 from ledger.errors import AppendFailed, LedgerUnusable, RootswapError
 from ledger.events import (
@@ -27,79 +27,14 @@ from ledger.events import (
     StepUndoStarted,
     TransactionBegun,
     TransactionCommitted,
-    TransactionEvent,
     TransactionRejected,
     TransactionRolledBack,
     TransactionStuck,
     UnwindStarted,
 )
 from ledger.facts import FactBase
-from ledger.lifecycle import State, StepState, TransactionStatus, apply
+from ledger.lifecycle import State, StepState
 from ledger.writer import LedgerWriter
-
-
-@dataclass(slots=True)
-class Run:
-    """One transaction in the hands of the engine; the ``…_ns`` are monotonic readings of this boot."""
-
-    plan: Plan
-    status: TransactionStatus | None = None
-    queue: list[TransactionEvent] = field(default_factory=list)
-    began_ns: int | None = None
-    stopped_ns: int | None = None
-    served_ns: int | None = None
-
-    @property
-    def known(self) -> TransactionStatus:
-        """The status, once the transaction has begun."""
-        if self.status is None:
-            raise LedgerUnusable(f"cannot go on with transaction {self.plan.transaction}: it has not begun")
-        return self.status
-
-    def note(self, *events: TransactionEvent) -> None:
-        """Queue events for the next commit; the status runs ahead of the ledger by exactly the queue."""
-        for event in events:
-            self.status = apply(self.status, event)
-            self.queue.append(event)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a transaction ended."""
-
-    transaction: str
-    target: str
-    state: State
-    cause: str | None
-    downtime_ns: int | None
-    duration_ns: int | None
-    interrupted: bool = False
-    warning: str | None = None
-    was_down: bool = False
-
-    def raise_unless_committed(self) -> None:
-        """Turn a failure into the error with its exit code."""
-        if self.state is State.COMMITTED:
-            return
-        if self.state is State.STUCK:
-            raise TransactionIsStuck(
-                f"cannot finish transaction {self.transaction} of {self.target}, nor take it back: {self.cause}",
-                remedy=f"look at `rootswap tx show {self.transaction}`, mend the host, then "
-                f"{how_to_resolve(self.transaction)}",
-            )
-        error = Interrupted if self.interrupted else TransactionFailed
-        raise error(
-            f"transaction {self.transaction} of {self.target} was rolled back: {self.cause}",
-            remedy=f"the former state holds: {self._name} did not run before and does not run now; "
-            f"see `rootswap tx show {self.transaction}`, then `rootswap jail start {self._name}`"
-            if self.was_down
-            else "the former state holds; nothing needs to be cleaned up",
-        )
-
-    @property
-    def _name(self) -> str:
-        return self.target.partition(":")[2]
-
 
 T = TypeVar("T")
 Observer = Callable[[Plan, Record], None]
@@ -142,7 +77,7 @@ class Engine:
             self._start(run, number, step)
             if not self._run(run, number, step):
                 return self.unwind(run, f"step {number} ({step.kind}) failed: {self._error(run)}")
-        committed = TransactionCommitted(duration_ns=self._since(run.began_ns), downtime_ns=_downtime(run))
+        committed = TransactionCommitted(duration_ns=self._since(run.began_ns), downtime_ns=run.downtime_ns)
         return self._end(run, committed)
 
     def unwind(self, run: Run, cause: str) -> Outcome:
@@ -155,7 +90,7 @@ class Engine:
                 return stuck
         run.note(
             TransactionRolledBack(
-                cause=run.known.cause or cause, duration_ns=self._since(run.began_ns), downtime_ns=_downtime(run)
+                cause=run.known.cause or cause, duration_ns=self._since(run.began_ns), downtime_ns=run.downtime_ns
             )
         )
         return self.finish(run)
@@ -282,10 +217,10 @@ class Engine:
             target=run.plan.target,
             state=run.known.state,
             cause=run.known.cause,
-            downtime_ns=_downtime(run),
+            downtime_ns=run.downtime_ns,
             duration_ns=ended_ns,
             interrupted=self.interrupt.signal is not None and run.known.state is not State.COMMITTED,
-            was_down=_was_down(run.plan),
+            was_down=run.was_down,
             warning=warning,
         )
 
@@ -316,17 +251,6 @@ def _place(step: Step) -> str:
     """Where on the host to look for what a step has met."""
     path = getattr(step, "path", None)
     return f" at {path}" if isinstance(path, str) else ""
-
-
-def _was_down(plan: Plan) -> bool:
-    """Whether the plan found a deployed jail that did not run."""
-    return isinstance(plan.before, JailSettled) and all(step.kind != "stop_jail" for step in plan.steps)
-
-
-def _downtime(run: Run) -> int | None:
-    if run.stopped_ns is None or run.served_ns is None:
-        return None
-    return run.served_ns - run.stopped_ns
 
 
 def _begun(plan: Plan, purpose: Purpose) -> TransactionBegun:

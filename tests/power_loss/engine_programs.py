@@ -13,8 +13,8 @@ from typing import Self, TypeVar
 
 import tests.site
 from commands.bootstrap import Session
-from commands.transactions.engine import Run
 from commands.transactions.plan import Plan, Purpose, plan_from_json, plan_to_json
+from commands.transactions.run import Run
 from ledger import rows
 from ledger.clock import Clock
 from ledger.codec import Origin, Record, encode
