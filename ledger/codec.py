@@ -48,7 +48,7 @@ class Actor(BaseModel):
     ``login_uid`` is the audit identity that survives sudo, where the system keeps one; ``invoked`` is the argv.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     uid: int
     login: str
     login_uid: int | None
@@ -59,7 +59,7 @@ class Actor(BaseModel):
 class Origin(BaseModel):
     """Where records come from: constant for the life of one engine."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     host_id: str
     boot_id: str
     engine_version: str
@@ -74,7 +74,7 @@ class Envelope(BaseModel):
     ``monotonic_ns`` does not, but is comparable only within one ``boot_id``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     seq: int = Field(ge=1)
     previous: str = Field(pattern=r"^[0-9a-f]{64}$")
     event_id: str = Field(pattern=r"^[0-9a-f]{32}$")

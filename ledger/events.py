@@ -18,14 +18,14 @@ JsonObject = dict[str, JsonValue]
 class EventBase(BaseModel):
     """A frozen value with a stored type and a schema version."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     schema_version: ClassVar[int] = 1
 
 
 class Approval(BaseModel):
     """Who allowed a change, apart from the one who made it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     by: str
     at: str
     meaning: str

@@ -15,7 +15,7 @@ from ledger.names import Name, ReleaseName, TransactionId
 class FactBase(BaseModel):
     """The two ends of a change; None where there was or is nothing."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     before: str | None
     after: str | None
 

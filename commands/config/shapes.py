@@ -41,7 +41,7 @@ Path = Annotated[str, BeforeValidator(_check_path)]
 class Section(BaseModel):
     """A table of the configuration; an unknown key is an error, for it is most likely a misspelt one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class StorageConfig(Section):

@@ -16,7 +16,7 @@ State = Literal["building", "built"]
 class Mark(BaseModel):
     """The content of a mark: what it marks, and how far that is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     rootswap: Literal[1] = 1
     marks: str
     state: State

@@ -38,7 +38,7 @@ class Source:
 class PoolSpec(BaseModel):
     """Where the pool is; with ``image``, a sparse file of ``size_bytes`` that rootswap makes and mounts itself."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     driver: str
     path: str
     image: str | None = None
@@ -48,7 +48,7 @@ class PoolSpec(BaseModel):
 class Volume(BaseModel):
     """A read-write data set of a jail: its name in the pool and the directory of the jail where it is mounted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     name: Name
     path: str
 
@@ -76,7 +76,7 @@ class JailState(StrEnum):
 class Network(BaseModel):
     """The host's network, or a pair of virtual interfaces of which one end is the jail's."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     kind: Literal["host", "veth"] = "host"
     link: str | None = None
     interface: str | None = None
@@ -87,7 +87,7 @@ class Network(BaseModel):
 class MountedVolume(BaseModel):
     """A volume as a jail sees it: ``source`` on the host at ``path`` in the jail."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     name: Name
     source: str
     path: str
@@ -96,7 +96,7 @@ class MountedVolume(BaseModel):
 class JailSpec(BaseModel):
     """All that a runtime needs to start a jail; frozen into the plan, so that undo starts what ran before."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     driver: str
     name: Name
     root: str
@@ -113,7 +113,7 @@ class JailSpec(BaseModel):
 class HealthCheck(BaseModel):
     """One question to a jail, of exactly one kind; asked until it was answered well ``successes`` times in a row."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     name: Name
     http: str | None = None
     expect_status: int = 200
@@ -127,7 +127,7 @@ class HealthCheck(BaseModel):
 class Recipe(BaseModel):
     """How the content of a template comes about: from nothing (bootstrap) or from its base (upgrade)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     method: Literal["debian", "tar", "script", "apt", "inside"]
     suite: str | None = None
     packages: tuple[str, ...] = ()

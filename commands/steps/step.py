@@ -25,7 +25,7 @@ class Phase(StrEnum):
 class Step(BaseModel, ABC):
     """One reversible change of the host; the unit of undo."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     phase: ClassVar[Phase]
     #: Whether there is anything on the host to probe for and to undo.
     changes_host: ClassVar[bool] = True

@@ -33,7 +33,7 @@ Kind = Literal[
 class Frozen(BaseModel):
     """A persisted value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Deployment(Frozen):
