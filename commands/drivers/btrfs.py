@@ -156,12 +156,14 @@ class BtrfsStorage(BtrfsObjects):
             return
         release_root = self._release(release).root
         sentence = f"cannot fill volume {volume.name} of {jail} with {volume.path} of {release}"
-        if self._host.stat(f"{release_root}{volume.path}") is None:
-            raise DriverError(f"{sentence}: there is no such directory", remedy="make it in the template, upgrade that")
-        origin = self._host.resolve_beneath(release_root, volume.path)
+        remedy = f"make {volume.path} a directory in the template, then upgrade that"
+        try:
+            origin = self._host.resolve_beneath(release_root, volume.path)
+        except DriverError as error:
+            raise DriverError(f"{sentence}: {error.message}", remedy=remedy) from error
         found = self._host.stat(origin)
         if found is None or not found.is_directory:
-            raise DriverError(f"{sentence}: that is not a directory")
+            raise DriverError(f"{sentence}: that is not a directory", remedy=remedy)
         device = self._host.run(
             ["find", origin, "-xdev", "(", "-type", "b", "-o", "-type", "c", ")", "-print", "-quit"]
         )
