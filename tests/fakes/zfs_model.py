@@ -74,7 +74,7 @@ def owner_of(world: FakeFreeBSD, wanted: Snapshot) -> str:
 
 def clones_of(world: FakeFreeBSD, snapshot: Snapshot) -> list[str]:
     """The names of the clones of a snapshot."""
-    return [name for _, name, dataset in world.datasets() if dataset.origin is snapshot]
+    return sorted(name for _, name, dataset in world.datasets() if dataset.origin is snapshot)
 
 
 def found(world: FakeFreeBSD, name: str) -> Dataset | Snapshot:
