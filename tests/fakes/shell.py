@@ -98,7 +98,9 @@ def grep(_world: FakeFreeBSD, argv: Sequence[str], stdin: str) -> Completed:
 
 
 def head(_world: FakeFreeBSD, argv: Sequence[str], stdin: str) -> Completed:
-    """head -N and head -c N."""
+    """head, head -N and head -c N."""
+    if len(argv) == 1:
+        argv = [*argv, "-10"]
     if argv[1] == "-c":
         return Completed(0, stdin[: int(argv[2])], "")
     return Completed(0, "".join(stdin.splitlines(keepends=True)[: int(argv[1][1:])]), "")

@@ -10,7 +10,7 @@ from tests.fakes.world import FakeFreeBSD
 Tool = Callable[[FakeFreeBSD, Sequence[str], str], Completed]
 
 #: Modules with a table TOOLS. Whoever writes a tool adds its module here.
-MODULES = ("zfs", "zpool", "mount", "files", "shell")
+MODULES = ("zfs", "zpool", "mount", "files", "shell", "jail", "system")
 
 
 def tools() -> dict[str, Tool]:
