@@ -78,13 +78,24 @@ class FreeBsdMounts:
         remedy = f"see `mount -p` and `fstat -f {path}` for what is in there"
         raise DriverError(f"cannot unmount {path}: {cause[0]}", remedy=remedy)
 
-    def move(self, old: str, new: str) -> None:
-        """Bring the mount at ``old`` to ``new``. Moved already is success; an interrupted move is finished here.
+    def places(self, source: Source) -> tuple[str, ...]:
+        """Every path at which ``source``, or a directory of it, is mounted: also what a nullfs shows of it."""
+        table = mounted(self._host)
+        found = [mount.path for mount in table if is_of(mount, source)]
+        shown = [
+            mount.path
+            for mount in table
+            if mount.kind == "nullfs" and any(f"{mount.special}/".startswith(f"{path}/") for path in found)
+        ]
+        return tuple(dict.fromkeys([*found, *shown]))
 
-        FreeBSD cannot move a mount. A nullfs is mounted at the new place before it goes at the old one: in between it
-        is in both. A ZFS snapshot can be mounted only once, so it goes first: in between it is in neither, which the
-        probe of the step knows as half done, and the step mounts the release itself. Either is mounted from what the
-        table says of the old place, so it is the same source in any case.
+    def move(self, old: str, new: str) -> None:
+        """Bring the mount at ``old`` to ``new``. Moved already is success; one that is in both places is made one.
+
+        FreeBSD cannot move a mount: it is unmounted at the old place, and then what the table said of it is mounted at
+        the new one. In between it is in neither. That is the half-way house that the step which moves a root knows by
+        its probe: it mounts the release anew, or the former root. The other order would leave it in both, and the
+        stage mounted for good: the probe would find the root in place and nothing more to do.
         """
         table = mounted(self._host)
         moving, there = topmost(table, old), topmost(table, new)
@@ -93,16 +104,10 @@ class FreeBsdMounts:
                 raise DriverError(f"cannot move the mount at {old} to {new}: nothing is mounted at either")
             return
         source = Source("bind" if moving.kind == "nullfs" else moving.kind, moving.special)
-        if there is not None:
-            if not is_of(there, source):
-                raise Foreign(f"cannot move the mount at {old} to {new}: {there.special} is mounted there")
-            self.unmount(old)
-        elif source.kind == "bind":
-            self.mount(source, new)
-            self.unmount(old)
-        else:
-            self.unmount(old)
-            self.mount(source, new)
+        if there is not None and not is_of(there, source):
+            raise Foreign(f"cannot move the mount at {old} to {new}: {there.special} is mounted there")
+        self.unmount(old)
+        self.mount(source, new)
 
     def _only_dying(self, path: str) -> bool:
         """Whether a jail that is dying keeps ``path`` in use, and none that lives."""

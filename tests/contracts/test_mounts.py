@@ -312,31 +312,38 @@ def test_an_unmount_whose_answer_is_lost_is_not_an_error_the_second_time(site: J
 
 
 @pytest.mark.parametrize("kind", ["zfs", "nullfs"])
-def test_a_move_that_was_cut_off_leaves_one_place_at_least_to_go_on_from(site: JailSite, kind: str) -> None:
-    """A ZFS snapshot is in neither place for a moment, which the step that moves it takes for half done."""
+def test_a_move_that_was_cut_off_leaves_neither_place_for_the_step_to_go_on_from(site: JailSite, kind: str) -> None:
     source = ONE if kind == "zfs" else Source("bind", "/rs/volumes/web/home")
     site.mounts.unmount(ROOT)
     site.mounts.mount(source, "/rs/stage")
-    commands = 0
 
     def cut(argv: tuple[str, ...]) -> None:
-        nonlocal commands
-        changes = argv[0] == "umount" or argv[:2] == ("mount", "-t")
-        commands += changes
-        if changes and commands == 2:
+        if argv[:2] == ("mount", "-t"):
             raise Hang
 
     site.host.hooks.append(cut)
     with pytest.raises(ToolTimedOut):
         site.mounts.move("/rs/stage", ROOT)
-    places = [site.mounts.layers("/rs/stage"), site.mounts.layers(ROOT)]
-    assert places == ([0, 0] if kind == "zfs" else [1, 1])
-    site.host.hooks.clear()
-    if kind == "zfs":
-        site.mounts.mount(source, ROOT)  # as the step does
-    else:
-        site.mounts.move("/rs/stage", ROOT)
+    assert (site.mounts.layers("/rs/stage"), site.mounts.layers(ROOT)) == (0, 0)
+
+
+def test_a_mount_that_is_in_both_places_is_moved_to_the_new_one(site: JailSite) -> None:
+    source = Source("bind", "/rs/volumes/web/home")
+    site.mounts.unmount(ROOT)
+    for path in ("/rs/stage", ROOT):
+        site.mounts.mount(source, path)
+    site.mounts.move("/rs/stage", ROOT)
     assert (site.mounts.layers("/rs/stage"), site.mounts.holds(ROOT, source)) == (0, True)
+
+
+def test_every_place_of_a_data_set_is_known_with_what_a_nullfs_shows_of_it(site: JailSite) -> None:
+    data_set = Source("zfs", "tank/web")
+    assert site.mounts.places(data_set) == ("/rs/templates/web",)
+    for source, path in (("/rs/templates/web/etc", "/rs/shown"), ("/rs/templates", "/rs/not-shown")):
+        site.mounts.mount(Source("bind", source), path)
+    assert site.mounts.places(data_set) == ("/rs/templates/web", "/rs/shown")
+    assert site.mounts.places(ONE) == (ROOT,)
+    assert site.mounts.places(Source("zfs", "tank")) == ()
 
 
 FREEBSD_TABLE = """\
