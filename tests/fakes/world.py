@@ -118,6 +118,9 @@ class FakeFreeBSD:
             root.children[name] = Node()
         self.mount("/dev/vtbd0", "/", "ufs", root, options=("local",))
         self.mount("devfs", "/dev", "devfs", Node())
+        if platform == "linux":
+            self.make_directory("/proc/sys/kernel/random")
+            self.write("/proc/sys/kernel/random/boot_id", b"11111111-2222-3333-4444-555555555555\n")
 
     # --- all of it ---
 
