@@ -66,5 +66,8 @@ TOOLS = {
     "freebsd-version": _says(f"{_RELEASE}\n"),
     "date": _says("2026-11-22T13:32:04Z\n"),
     "id": _says("uid=0(root) gid=0(wheel) groups=0(wheel),5(operator)\n"),
+    "tar": _says(""),
+    "sha256": _says(f"{'5' * 64}\n"),
+    "pkg": _says("nginx\t1.28.0,3\n"),
     "procstat": _says("  PID    TID COMM             SIG     FLAGS\n    1 100002 init             HUP      --\n"),
 }  # fmt: skip
