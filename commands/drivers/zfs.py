@@ -84,20 +84,20 @@ class ZfsStorage(ZfsVolumes):
 
     def destroy_template(self, template: Name, head: TransactionId) -> None:
         """Destroy a head that is ours; releases and heads that stem from it stay."""
-        name = self._template(template, head)
-        match self.template_presence(template, head):
+        name, found = self._template(template, head), self._inventory()
+        match self._template_presence(found, template, head):
             case Presence.ABSENT:
                 return
             case Presence.FOREIGN:
                 raise self._not_ours("destroy", f"head {head} of template {template}", name)
             case Presence.PRESENT | Presence.PARTIAL:
                 pass
-        self._dissolve(name)
-        for one in self._inventory().values():
-            # What the head was cloned from, and what its successor was: now that a promotion has moved it.
-            if one.is_snapshot and (one.own(MARKS) or "").startswith(f"bases/{template}/") and not one.clones:
-                self._refuse_held(one)
-                self._destroy_snapshot(one)
+        base = self._base(found, template, head)
+        if name in found:
+            self._dissolve(name)
+        elif base is not None:  # the snapshot for it was taken, and no more
+            self._refuse_held(base)
+            self._destroy_snapshot(base)
 
     # Releases
 
@@ -111,14 +111,14 @@ class ZfsStorage(ZfsVolumes):
                 for name in names
                 if is_release(name)
                 and self._release_presence(found, name) in (Presence.PRESENT, Presence.PARTIAL)
-                and self._retired_by(found, self._release(name)) is None
+                and self._retired_by(found, name) is None
             )
         )
 
     def release_presence(self, release: ReleaseName) -> Presence:
         """PRESENT when snapshot and clone are there, read-only and mounted; ABSENT once retired."""
         found = self._inventory()
-        if self._retired_by(found, self._release(release)) is not None:
+        if self._retired_by(found, release) is not None:
             return Presence.ABSENT
         return self._release_presence(found, release)
 
@@ -181,26 +181,28 @@ class ZfsStorage(ZfsVolumes):
     def retired_presence(self, release: ReleaseName, by: TransactionId) -> Presence:
         """Whether the release is out of use, kept in the trash of the transaction ``by``."""
         found = self._inventory()
-        if self._retired_by(found, self._release(release)) != by:
+        if self._retired_by(found, release) != by:
             return Presence.ABSENT
         return self._release_presence(found, release)
 
     def retire_release(self, release: ReleaseName, by: TransactionId) -> None:
         """Say of a release that is nowhere in use that it is retired; it stays where it is."""
         found = self._inventory()
-        if self._retired_by(found, self._release(release)) == by:
+        if self._retired_by(found, release) == by:
             return
         presence = self._release_presence(found, release)
         if presence is not Presence.PRESENT:
             raise DriverError(f"cannot retire release {release}: it is {presence}")
         self._refuse_mounted("retire", self._release(release))
-        self._zfs(f"retire release {release}", "set", f"{RETIRED}={by}", self._release(release))
+        parts = [one.name for one in self._parts(found, release)]
+        self._zfs(f"retire release {release}", "set", f"{RETIRED}={by}", *parts)
 
     def restore_release(self, release: ReleaseName, by: TransactionId) -> None:
         """Take the release out of the trash again."""
         found = self._inventory()
-        if self._retired_by(found, self._release(release)) == by:
-            self._zfs(f"restore release {release}", "inherit", RETIRED, self._release(release))
+        if self._retired_by(found, release) == by:
+            parts = [one.name for one in self._parts(found, release)]
+            self._zfs(f"restore release {release}", "inherit", RETIRED, *parts)
         elif self._release_presence(found, release) is not Presence.PRESENT:
             raise DriverError(f"cannot restore release {release}: it is not in the trash of {by}")
 
@@ -210,10 +212,15 @@ class ZfsStorage(ZfsVolumes):
 
     def empty_trash(self, by: TransactionId) -> None:
         """Destroy what the transaction put into the trash."""
-        for one in self._inventory().values():
-            release = (one.own(MARKS) or "").removeprefix("releases/")
-            if one.own(RETIRED) == by and is_release(release) and one.name == self._release(release):
-                self.destroy_release(release)
+        found = self._inventory()
+        marks = {one.own(MARKS) or "" for one in found.values() if one.own(RETIRED) == by}
+        for release in sorted(mark.removeprefix("releases/") for mark in marks):
+            if not is_release(release):
+                continue
+            silent = [one.name for one in self._parts(found, release) if one.own(RETIRED) != by]
+            if silent:  # the two were not told at the same moment
+                self._zfs(f"retire release {release}", "set", f"{RETIRED}={by}", *silent)
+            self.destroy_release(release)
 
     def root_source(self, release: ReleaseName) -> Source:
         """What to mount, read-only, as the root of a jail on this release: the directory of its clone."""

@@ -98,9 +98,14 @@ class ZfsObjects(ZfsPool):
             for one in found.values()
         )
 
-    @staticmethod
-    def _retired_by(found: Inventory, name: str) -> TransactionId | None:
-        return found[name].own(RETIRED) if name in found else None
+    def _parts(self, found: Inventory, release: ReleaseName) -> list[Seen]:
+        """What there is of a release that bears our mark for it: its snapshot and its clone."""
+        parts = (self._taken(found, release), found.get(self._release(release)))
+        return [one for one in parts if one is not None and one.own(MARKS) == f"releases/{release}"]
+
+    def _retired_by(self, found: Inventory, release: ReleaseName) -> TransactionId | None:
+        """The transaction in whose trash a release is. Both parts say so, for one of them is the last to go."""
+        return next((by for one in self._parts(found, release) if (by := one.own(RETIRED))), None)
 
     # --- making ---
 
@@ -134,19 +139,21 @@ class ZfsObjects(ZfsPool):
         mine = sorted(
             (one for one in found.values() if one.is_snapshot and one.owner == name), key=lambda one: -one.age
         )
-        heir: str | None = None
-        doomed: list[Seen] = []
-        for snapshot in mine:
-            if snapshot.clones:
-                heir = self._heir(found, snapshot)
-                break
-            doomed.append(snapshot)
+        kept = next((one for one in mine if one.clones), None)
+        doomed = mine if kept is None else mine[: mine.index(kept)]
         for snapshot in doomed:
             self._require_disposable(snapshot, own)
-        if heir is not None:
+        origin = found[name].value("origin")
+        if kept is not None:
+            heir = self._heir(found, kept)
             self._zfs(f"promote {heir} in place of {name}", "promote", heir)
+            origin = f"{heir}@{kept.name.partition('@')[2]}"
         for snapshot in doomed:
             self._destroy_snapshot(snapshot)
+        base = kept if kept is not None else found.get(origin or "")
+        if origin is not None and base is not None and (base.own(MARKS) or "").startswith("bases/"):
+            # It goes with the last of its clones: in the very moment in which the data set is destroyed.
+            self._zfs(f"destroy {origin}", "destroy", "-d", origin)
         self._zfs(f"destroy {name}", "destroy", name)
 
     def _around(self, name: str) -> dict[str, Seen]:
