@@ -48,6 +48,7 @@ _PACKAGES = {
     "losetup": "util-linux",
     "ssh-keygen": "openssh-client",
     "lvs": "lvm2",
+    "systemctl": "systemd",
     "systemd-nspawn": "systemd-container",
     "zfs": "zfsutils-linux",
 }
