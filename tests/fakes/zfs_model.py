@@ -118,7 +118,7 @@ def property_of(world: FakeFreeBSD, name: str, wanted: str) -> tuple[str, str]:
         return ("-", "-") if since is None else (str(_written(thing.tree, since.tree)), "-")
     if wanted not in NATIVE and wanted not in SNAPSHOT_ONLY:
         raise Refusal(f"bad property list: invalid property '{wanted}'\n", 2)
-    told = _reckoned(world, name, thing).get(wanted)
+    told = _reckoned(world, name, thing, wanted)
     return (told, "-") if told is not None else (_CONSTANT.get(wanted, "-"), "-")
 
 
@@ -142,31 +142,57 @@ def _set_property(world: FakeFreeBSD, name: str, thing: Dataset | Snapshot, want
     return ("-", "-") if default is None else (default, "default")
 
 
-def _reckoned(world: FakeFreeBSD, name: str, thing: Dataset | Snapshot) -> dict[str, str]:
-    common = {"creation": str(thing.creation), "createtxg": str(thing.createtxg), "guid": str(thing.guid)}
-    refer = str(size_of(thing.tree))
-    common |= {"referenced": refer, "logicalreferenced": refer}
+def _reckoned(world: FakeFreeBSD, name: str, thing: Dataset | Snapshot, wanted: str) -> str | None:
+    """A property that is worked out; None for one that is not. Only what is asked for: space is slow to reckon."""
+    match wanted:
+        case "creation" | "createtxg" | "guid":
+            return str(getattr(thing, wanted))
+        case "referenced" | "logicalreferenced":
+            return str(size_of(thing.tree))
     if isinstance(thing, Snapshot):
-        clones = ",".join(clones_of(world, thing))
-        dataset = world.dataset(name.partition("@")[0])
-        assert dataset is not None
-        return common | {
-            "type": "snapshot", "userrefs": str(len(thing.holds)), "clones": clones or "-",
-            "defer_destroy": "on" if thing.defer_destroy else "off", "used": str(_held_alone(dataset, thing)),
-            "written": str(_written(thing.tree, _before(dataset, thing))),
-        }  # fmt: skip
-    newest = max(thing.snapshots.values(), key=lambda one: one.createtxg, default=thing.origin)
-    used = str(used_beneath(world, name))
-    reckoned = {
-        "type": "filesystem", "used": used, "logicalused": used, "available": str(available(world, name)),
-        "mounted": "yes" if mount_of(world, name) else "no", "usedbysnapshots": str(_by_snapshots(thing)),
-        "usedbydataset": refer, "usedbychildren": "0", "objsetid": str(thing.number),
-        "written": str(_written(thing.tree, newest.tree) if newest else size_of(thing.tree)),
-    }  # fmt: skip
-    reckoned |= {key: "0" for key in NATIVE if key.startswith("default")}
-    if thing.origin is not None:
-        reckoned["origin"] = owner_of(world, thing.origin)
-    return common | reckoned
+        return _reckoned_snapshot(world, name, thing, wanted)
+    match wanted:
+        case "type":
+            return "filesystem"
+        case "used" | "logicalused":
+            return str(used_beneath(world, name))
+        case "available":
+            return str(available(world, name))
+        case "mounted":
+            return "yes" if mount_of(world, name) else "no"
+        case "usedbysnapshots":
+            return str(_by_snapshots(thing))
+        case "usedbydataset":
+            return str(size_of(thing.tree))
+        case "objsetid":
+            return str(thing.number)
+        case "origin":
+            return owner_of(world, thing.origin) if thing.origin is not None else None
+        case "written":
+            newest = max(thing.snapshots.values(), key=lambda one: one.createtxg, default=thing.origin)
+            return str(_written(thing.tree, newest.tree) if newest else size_of(thing.tree))
+        case _:
+            return "0" if wanted.startswith("default") or wanted == "usedbychildren" else None
+
+
+def _reckoned_snapshot(world: FakeFreeBSD, name: str, thing: Snapshot, wanted: str) -> str | None:
+    dataset = world.dataset(name.partition("@")[0])
+    assert dataset is not None
+    match wanted:
+        case "type":
+            return "snapshot"
+        case "userrefs":
+            return str(len(thing.holds))
+        case "clones":
+            return ",".join(clones_of(world, thing)) or None
+        case "defer_destroy":
+            return "on" if thing.defer_destroy else "off"
+        case "used":
+            return str(_held_alone(dataset, thing))
+        case "written":
+            return str(_written(thing.tree, _before(dataset, thing)))
+        case _:
+            return None
 
 
 # --- space ------------------------------------------------------------------------------------------------------------
