@@ -48,7 +48,7 @@ class Requests(Preflight):
         if presence is Presence.FOREIGN:
             raise Refused(
                 f"cannot create the pool at {pool.path}: what is there is not ours",
-                remedy="choose another path or image in the [storage] table",
+                remedy="choose another path, image or data set in the [storage] table",
             )
         return plan_init(self._new_id(), self._config)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from commands.config import Config
-from commands.drivers.base import Drivers, Recipe
+from commands.drivers.base import Drivers, PoolSpec, Recipe
 from commands.drivers.health import HostHealth
 from commands.drivers.jail import FreeBsdJails
 from commands.drivers.mounts_freebsd import FreeBsdMounts
@@ -135,12 +135,16 @@ class FreeBsdSite(Site):
         self.ground = Ground()
         self.world = self.ground  # type: ignore[assignment]
 
+    def pool(self) -> PoolSpec:
+        """The pool as configured."""
+        return pool_spec(self.config)
+
     def host(self) -> dict[str, str]:
         """The host, without what is kept on every way out: data snapshots, logs, and directories to mount on."""
         return {
             key: told
             for key, told in self.ground.fake.picture().items()
-            if not key.startswith(("file ", f"content {HOME}\0"))
+            if not key.startswith("file ")
             and not (key.startswith((f"snapshot {HOME}/volumes/", f"content {HOME}/volumes/")) and "@" in key)
             and key != f"content {HOME}"
         }
