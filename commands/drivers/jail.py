@@ -26,6 +26,8 @@ _POLL_S = 0.05
 #: What jail(8) mounts by itself (mount.devfs, mount.fdescfs, mount.procfs), where, and leaves after a removal by force.
 _KERNEL = {"dev": "devfs", "dev/fd": "fdescfs", "proc": "procfs"}
 
+_BY_HAND = "it runs without its volumes, so somebody has started it by hand"
+
 #: Runs a command with its output at the end of a file: a daemon that the jail leaves behind must not die of a closed
 #: pipe when it next prints something.
 _TO_FILE = 'log=$1; shift; exec "$@" >>"$log" 2>&1'
@@ -51,37 +53,54 @@ class FreeBsdJails:
         for volume in jail.volumes:
             _place(jail, volume)
         self._require_alone(jail)
+        if self.state(jail) is JailState.STARTING:
+            remedy = "run `rootswap recover`, which stops it and starts it with them"
+            raise DriverError(f"cannot change jail {jail.name}: {_BY_HAND}", remedy=remedy)
 
     def state(self, jail: JailSpec) -> JailState:
-        """What the kernel says; STOPPING while something is still mounted in the root of a jail that does not run.
+        """What the kernel says, and the mount table: a jail without its volumes is half started or half stopped.
 
-        A jail that is dying does not run: it has no process left, and another one can be made of the same name.
+        STARTING is one that runs on its root without them, because somebody has started it by hand; STOPPING one that
+        is gone, and something is still mounted in its root. A jail that is dying is gone: it has no process left, and
+        another one can be made of the same name.
         """
-        if self._alive(jail) is not None:
-            return JailState.RUNNING
-        return JailState.STOPPING if beneath(mounted(self._host), jail.root) else JailState.STOPPED
+        found = self._alive(jail)
+        if found is None:
+            return JailState.STOPPING if beneath(mounted(self._host), jail.root) else JailState.STOPPED
+        if found.path == jail.root and not _has_volumes(jail, mounted(self._host)):
+            return JailState.STARTING
+        return JailState.RUNNING
 
     def runs_on(self, jail: JailSpec, source: Source) -> bool:
         """Whether the jail runs on ``source``, mounted at its path and nothing over it, with all its volumes."""
         found = self._alive(jail)
-        return found is not None and self._is_whole(jail, found, source)
+        if found is None or found.path != jail.root:
+            return False
+        table = mounted(self._host)
+        roots = [mount for mount in table if mount.path == jail.root]
+        return len(roots) == 1 and is_of(roots[0], source) and _has_volumes(jail, table)
 
     def start(self, jail: JailSpec) -> None:
-        """Mount the volumes and create the jail; returns when exec.start is over. What a crash left is cleared first.
+        """Mount the volumes and create the jail; returns when exec.start is over. A half started one is stopped first.
 
         If exec.start fails or times out, jail(8) removes the jail by itself. Raises Foreign when a jail of that name
-        runs elsewhere or without its volumes: somebody has started it by hand.
+        runs elsewhere, or another one on our root.
         """
         found = self._alive(jail)
-        if found is not None:
-            if self._is_whole(jail, found, None):
-                return
+        if found is not None and found.path != jail.root:
             remedy = f"stop it with `rootswap jail stop {jail.name}`"
-            cause = f"a jail of that name runs on {found.path}, and not as it is configured here"
-            raise Foreign(f"cannot start jail {jail.name}: {cause}", remedy=remedy)
+            raise Foreign(f"cannot start jail {jail.name}: a jail of that name runs on {found.path}", remedy=remedy)
+        if found is not None:
+            if _has_volumes(jail, mounted(self._host)):
+                return
+            self._remove(jail)
         conf = self._conf(jail)
-        if topmost(mounted(self._host), jail.root) is None:
-            raise DriverError(f"cannot start jail {jail.name}: nothing is mounted at {jail.root}")
+        layers = sum(mount.path == jail.root for mount in mounted(self._host))
+        if layers != 1:
+            cause = (
+                f"nothing is mounted at {jail.root}" if layers == 0 else f"{layers} mounts are stacked at {jail.root}"
+            )
+            raise DriverError(f"cannot start jail {jail.name}: {cause}", remedy="see `mount` for what is there")
         self._clear(jail)
         self._require_alone(jail)
         for volume in _outer_first(jail):
@@ -188,16 +207,6 @@ class FreeBsdJails:
 
     # --- looks ---
 
-    def _is_whole(self, jail: JailSpec, found: ListedJail, source: Source | None) -> bool:
-        """Whether a living jail has its root where it belongs, with all its volumes; on ``source`` if one is given."""
-        table = mounted(self._host)
-        roots = [mount for mount in table if mount.path == jail.root]
-        if found.path != jail.root or len(roots) != 1 or not (source is None or is_of(roots[0], source)):
-            return False
-        tops = (topmost(table, _place(jail, volume)) for volume in jail.volumes)
-        wanted = (Source("bind", volume.source) for volume in jail.volumes)
-        return all(top is not None and is_of(top, one) for top, one in zip(tops, wanted, strict=True))
-
     def _alive(self, jail: JailSpec) -> ListedJail | None:
         return next((one for one in listed_jails(self._host) if one.name == jail.name and not one.dying), None)
 
@@ -236,6 +245,12 @@ def jails_own_words(printed: str, name: str) -> str:
     """The last of what jail(8) says is wrong, without the names that the sentence has already; empty if nothing."""
     said = [line for line in printed.splitlines() if line.startswith(("jail: ", "mount", "umount: "))]
     return said[-1].removeprefix("jail: ").removeprefix(f"{name}: ") if said else ""
+
+
+def _has_volumes(jail: JailSpec, table: Sequence[Mount]) -> bool:
+    """Whether every volume is mounted at its place."""
+    tops = ((topmost(table, _place(jail, volume)), volume.source) for volume in jail.volumes)
+    return all(top is not None and is_of(top, Source("bind", source)) for top, source in tops)
 
 
 def _outer_first(jail: JailSpec) -> list[MountedVolume]:

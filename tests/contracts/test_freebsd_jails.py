@@ -275,15 +275,22 @@ def test_a_volume_that_stays_in_use_is_told(site: JailSite) -> None:
 # --- other people -----------------------------------------------------------------------------------------------------
 
 
-def test_a_jail_started_by_hand_without_its_volumes_is_found_and_not_taken_for_ours(site: JailSite) -> None:
+def test_a_jail_started_by_hand_has_no_volumes_so_it_is_half_started_and_is_started_anew(site: JailSite) -> None:
     site.sh("jail -c web")
-    assert site.jails.state(site.spec()) is JailState.RUNNING
+    assert site.jails.state(site.spec()) is JailState.STARTING
     assert not site.jails.runs_on(site.spec(), ONE)
-    with pytest.raises(Foreign, match=r"cannot start jail web: a jail of that name runs on .* not as it is configured"):
-        site.jails.start(site.spec())
-    site.jails.stop(site.spec())
+    with pytest.raises(DriverError, match="cannot change jail web: it runs without its volumes, so somebody has"):
+        site.jails.preflight(site.spec())
     site.jails.start(site.spec())
     assert site.jails.runs_on(site.spec(), ONE)
+    assert alive(site.world, "1") is None
+
+
+def test_a_jail_started_by_hand_can_be_stopped(site: JailSite) -> None:
+    site.sh("jail -c web")
+    site.jails.stop(site.spec())
+    assert site.jails.state(site.spec()) is JailState.STOPPED
+    assert site.mounted() == [ROOT]
 
 
 def test_a_jail_of_the_same_name_on_another_path_is_found(site: JailSite) -> None:
@@ -307,7 +314,14 @@ def test_another_jail_on_our_root_is_found_and_nothing_is_unmounted_under_it(sit
 def test_a_jail_whose_root_has_another_mount_over_it_runs_on_nothing_that_we_know(site: JailSite) -> None:
     site.jails.start(site.spec())
     site.sh(f"mount -t tmpfs tmpfs {ROOT}")
+    assert site.jails.state(site.spec()) is JailState.RUNNING
     assert not site.jails.runs_on(site.spec(), ONE)
+
+
+def test_a_jail_is_not_started_on_a_root_with_another_mount_over_it(site: JailSite) -> None:
+    site.sh(f"mount -t tmpfs tmpfs {ROOT}")
+    with pytest.raises(DriverError, match=f"cannot start jail web: 2 mounts are stacked at {ROOT}"):
+        site.jails.start(site.spec())
 
 
 # --- preflight --------------------------------------------------------------------------------------------------------
