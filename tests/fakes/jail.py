@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 
-from commands.drivers.base import Completed
+from commands.drivers.door import Completed
 from tests.fakes import jail_show, shell, tools
 from tests.fakes.jail_model import BadConf, Configured, Jail, alive, create, jails, parse_conf, remove, spawn
 from tests.fakes.tree import Node

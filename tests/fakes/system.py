@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from commands.drivers.base import Completed
+from commands.drivers.door import Completed
 from tests.fakes.world import FakeFreeBSD
 
 _RELEASE = "15.1-RELEASE-p1"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from commands.drivers.base import Completed
+from commands.drivers.door import Completed
 from tests.fakes import zfs_show
 from tests.fakes.world import Dataset, Errno, FakeFreeBSD, Snapshot
 from tests.fakes.zfs_model import (
