@@ -69,7 +69,7 @@ def test_a_file_that_is_not_utf_8_is_named_with_its_line(fast_directory: Path) -
     [
         ("stat_directory = '/x'", "stat_directory: unknown key; did you mean state_directory?"),
         ("[jail.web]\ntemplate='t'\ncommand=['/x']\nhelth=1", "jail.web.helth: unknown key; did you mean health?"),
-        ("[storage]\nzzz = 1", "storage.zzz: unknown key; known here: driver, image, keep_free, path, size"),
+        ("[storage]\nzzz = 1", "storage.zzz: unknown key; known here: dataset, driver, image, keep_free, path, size"),
         ("[storage]\nsize = '12 apples'", "storage.size: '12 apples' is not a size: a number and one of K, M, G, T, "
          "as in 20G"),
         ("[storage]\npath = 'pool'", "storage.path: 'pool' is not an absolute path without '..'"),
@@ -87,6 +87,7 @@ TEMPLATE = '[template.t]\nbootstrap = "debian"\nsuite = "bookworm"\n'
 JAIL = TEMPLATE + '[jail.web]\ntemplate = "t"\ncommand = ["/x"]\n'
 HEALTH = JAIL + "[jail.web.health.page]\n"
 VOLUMES = JAIL + "[jail.web.volumes]\n"
+ZFS = '[storage]\ndriver = "zfs"\n'
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,14 @@ VOLUMES = JAIL + "[jail.web.volumes]\n"
         ('state_directory = "/p/x"\n[storage]\npath = "/p"', "state_directory: it is inside the pool /p"),
         ('state_directory = "/s"\n[storage]\npath = "/s/ledger/pool"', "storage.path: it is inside /s/ledger"),
         ('[storage]\npath = "/p"\nimage = "/p/pool.img"', "storage.image: it is inside the pool /p"),
+        ('[storage]\ndataset = "tank/x"', 'storage.dataset: it needs driver = "zfs"'),
+        (ZFS, 'storage.dataset: it is missing; driver = "zfs" needs one, as "tank/rootswap"'),
+        (ZFS + 'dataset = "tank"', "storage.dataset: 'tank' is not a data set in a zpool"),
+        (ZFS + 'dataset = "-r/x"', "storage.dataset: '-r/x' is not a data set in a zpool"),
+        (ZFS + 'dataset = "tank/a@b"', "storage.dataset: 'tank/a@b' is not a data set in a zpool"),
+        (ZFS + 'dataset = "tank/x"\nimage = "/i"', 'storage.image: it needs driver = "btrfs"; rootswap makes no zpool'),
+        (JAIL + '[jail.web.quotas]\na = "1G"', "jail.web.quotas.a: there is no volume a"),
+        (VOLUMES + 'a = "/var"\n[jail.web.quotas]\na = "1G"', 'jail.web.quotas.a: it needs driver = "zfs"'),
     ],
 )
 def test_what_does_not_go_together_is_named(fast_directory: Path, text: str, mistake: str) -> None:
