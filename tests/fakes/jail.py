@@ -186,10 +186,11 @@ def _sleep(world: FakeFreeBSD, made: Jail, command: str, seconds: int, limit: in
 def run_inside(world: FakeFreeBSD, made: Jail, command: str) -> Completed:
     """A command in a jail. What is put into the background becomes a process of the jail."""
     argv = shlex.split(command)
-    if argv[:2] == ["/bin/sh", "/etc/rc"]:
-        if world.find(f"{made.path}/etc/rc") is None:
-            return Completed(1, "", "sh: cannot open /etc/rc: No such file or directory\n")
-        spawn(world, made, "syslogd")
+    if argv[0] == "/bin/sh" and argv[1].startswith("/etc/rc"):
+        if world.find(f"{made.path}{argv[1]}") is None:
+            return Completed(1, "", f"sh: cannot open {argv[1]}: No such file or directory\n")
+        if argv[1] == "/etc/rc":
+            spawn(world, made, "syslogd")
         return Completed(0, "", "")
     if argv[0] not in ("/bin/sh", "sh") or argv[1:2] != ["-c"]:
         return _run(world, argv)
