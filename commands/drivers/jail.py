@@ -26,8 +26,6 @@ _POLL_S = 0.05
 #: What jail(8) mounts by itself (mount.devfs, mount.fdescfs, mount.procfs), where, and leaves after a removal by force.
 _KERNEL = {"dev": "devfs", "dev/fd": "fdescfs", "proc": "procfs"}
 
-_BY_HAND = "it runs without its volumes, so somebody has started it by hand"
-
 #: Runs a command with its output at the end of a file: a daemon that the jail leaves behind must not die of a closed
 #: pipe when it next prints something.
 _TO_FILE = 'log=$1; shift; exec "$@" >>"$log" 2>&1'
@@ -53,9 +51,6 @@ class FreeBsdJails:
         for volume in jail.volumes:
             _place(jail, volume)
         self._require_alone(jail)
-        if self.state(jail) is JailState.STARTING:
-            remedy = "run `rootswap recover`, which stops it and starts it with them"
-            raise DriverError(f"cannot change jail {jail.name}: {_BY_HAND}", remedy=remedy)
 
     def state(self, jail: JailSpec) -> JailState:
         """What the kernel says, and the mount table: a jail without its volumes is half started or half stopped.

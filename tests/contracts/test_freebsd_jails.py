@@ -279,11 +279,19 @@ def test_a_jail_started_by_hand_has_no_volumes_so_it_is_half_started_and_is_star
     site.sh("jail -c web")
     assert site.jails.state(site.spec()) is JailState.STARTING
     assert not site.jails.runs_on(site.spec(), ONE)
-    with pytest.raises(DriverError, match="cannot change jail web: it runs without its volumes, so somebody has"):
-        site.jails.preflight(site.spec())
     site.jails.start(site.spec())
     assert site.jails.runs_on(site.spec(), ONE)
     assert alive(site.world, "1") is None
+
+
+def test_a_jail_stopped_by_hand_keeps_its_volumes_mounted_so_it_is_half_stopped(site: JailSite) -> None:
+    site.jails.start(site.spec())
+    site.sh("jail -r web")
+    assert site.jails.state(site.spec()) is JailState.STOPPING
+    site.jails.start(site.spec())
+    assert site.jails.runs_on(site.spec(), ONE)
+    site.sh("jail -r web; jail -c web")
+    assert site.jails.runs_on(site.spec(), ONE)
 
 
 def test_a_jail_started_by_hand_can_be_stopped(site: JailSite) -> None:

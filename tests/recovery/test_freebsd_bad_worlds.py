@@ -7,16 +7,17 @@ import pytest
 
 from commands.bootstrap import Session
 from commands.drivers.base import JailState
-from commands.errors import DriverError
+from commands.errors import DriverError, Refused
 from commands.transactions.plan import Plan, Purpose
 from commands.transactions.run import Outcome
 from ledger.lifecycle import State
 from tests.fakes.host import Hang
 from tests.fakes.jail_model import alive, drain, linger
 from tests.fakes.shell import run_line
-from tests.fakes.site import CONF, CONFIG, FreeBsdSite
+from tests.fakes.site import CONF, CONFIG, STATE, FreeBsdSite
 from tests.site import Crash, Script
 
+JAIL_CONF = CONF.replace("{state}", STATE).replace("{{ }}", "{ }")
 ROOT = "/var/db/rootswap/jails/web/root"
 OLD, NEW = "debian@00000001", "debian@00000003"
 
@@ -40,8 +41,8 @@ def sh(site: FreeBsdSite, line: str) -> str:
 
 def configure(site: FreeBsdSite, old: str, new: str) -> None:
     """The administrator changes jail.conf."""
-    assert old in CONF
-    site.ground.fake.write("/etc/jail.conf", CONF.replace(old, new).encode())
+    assert old in JAIL_CONF
+    site.ground.fake.write("/etc/jail.conf", JAIL_CONF.replace(old, new).encode())
 
 
 class Meddler:
@@ -108,7 +109,7 @@ def test_a_start_that_fails_on_the_new_root_brings_the_old_one_back(site: FreeBs
 
     def mend(argv: tuple[str, ...]) -> None:
         if argv[-2:] == ("-c", "web"):
-            site.ground.fake.write("/etc/jail.conf", CONF.encode())
+            site.ground.fake.write("/etc/jail.conf", JAIL_CONF.encode())
 
     site.ground.host.hooks.append(fail_once)
     outcome = upgrade(site)
@@ -217,6 +218,34 @@ def _plan(session: Session) -> Plan:
     plan = session.requests.upgrade("web", None)
     assert plan is not None
     return plan
+
+
+def test_a_jail_that_was_stopped_or_started_by_hand_before_is_refused_and_recovery_makes_it_whole(
+    site: FreeBsdSite,
+) -> None:
+    sh(site, "jail -r web")
+    with site.session() as session, pytest.raises(Refused, match="cannot change web: it is half stopped") as caught:
+        session.requests.upgrade("web", None)
+    assert caught.value.remedy == "run `rootswap recover`, or stop it with `rootswap jail stop web`"
+    with site.session() as session:
+        session.recoverer.recover()
+    assert runs_on(site, OLD)
+    site.run(lambda session: session.requests.stop("web")).raise_unless_committed()
+    sh(site, "jail -c web")
+    with site.session() as session, pytest.raises(Refused, match="cannot change web: it is half started"):
+        session.requests.upgrade("web", None)
+    site.run(lambda session: session.requests.stop("web")).raise_unless_committed()
+    with site.session() as session:
+        assert session.requests.stop("web") is None
+    assert upgrade(site).state is State.COMMITTED
+
+
+def test_a_volume_that_is_added_to_the_configuration_is_no_sign_of_anybodys_hand(site: FreeBsdSite) -> None:
+    jail = site.config.jail["web"]
+    more = jail.model_copy(update={"volumes": {**jail.volumes, "run": "/run"}})
+    site.config = site.config.model_copy(update={"jail": {**site.config.jail, "web": more}})
+    assert upgrade(site).state is State.COMMITTED
+    assert f"{ROOT}/run" in sh(site, "mount -p")
 
 
 # --- refused ----------------------------------------------------------------------------------------------------------
