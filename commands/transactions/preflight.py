@@ -14,10 +14,7 @@ from commands.transactions.plan import (
     jail_settled,
     template_settled,
 )
-from commands.transactions.planners import (
-    Seen,
-    jail_stage,
-)
+from commands.transactions.planners import Seen, jail_stage
 from commands.transactions.pool import pool_spec
 from ledger.errors import TargetBusy, UnknownTransaction
 from ledger.events import StepSucceeded

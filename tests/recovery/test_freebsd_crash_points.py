@@ -24,7 +24,7 @@ POINTS = {
     "upgrade-template": 47,
     "deploy": 108,
     "upgrade": 94,
-    "upgrade to a broken release": 175,
+    "upgrade to a broken release": 177,
     "rollback": 94,
     "stop": 19,
     "start": 35,

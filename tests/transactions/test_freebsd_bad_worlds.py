@@ -299,6 +299,17 @@ def test_a_full_pool_is_refused_before_the_jail_is_stopped(site: FreeBsdSite) ->
     assert is_serving(site, FIRST)
 
 
+def test_not_even_a_rollback_begins_where_there_is_no_room_for_a_snapshot(site: FreeBsdSite) -> None:
+    site.run(UPGRADE).raise_unless_committed()
+    fill(site, 100 << 10)
+    error = refused(site, lambda session: session.requests.rollback("web"))
+    assert "and the snapshot of the data needs room" in error.message
+    assert is_serving(site, SECOND)
+    site.ground.fake.write("/fill/it", b"")
+    site.run(lambda session: session.requests.rollback("web")).raise_unless_committed()
+    assert is_serving(site, FIRST)
+
+
 def test_what_zfs_withholds_is_not_taken_for_room(site: FreeBsdSite) -> None:
     free = int(sh(site, "zpool get -Hp -o value free tank"))
     assert site.ground.drivers().storage.space().data_free_bytes < free - (free >> 6)
