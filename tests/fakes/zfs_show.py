@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from tests.fakes.world import Dataset, FakeFreeBSD, Snapshot
-from tests.fakes.zfs_model import NATIVE, Refusal, found, listed, parent_of, property_of
+from tests.fakes.zfs_model import NATIVE, found, listed, property_of
+from tests.fakes.zfs_space import Refusal, parent_of
 
 
 class Partly(Exception):

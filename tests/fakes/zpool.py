@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from commands.drivers.door import Completed
 from tests.fakes.world import Dataset, FakeFreeBSD, Pool
-from tests.fakes.zfs_model import ensure_size, free_of, mount_of, unmount_dataset
+from tests.fakes.zfs_model import ensure_size, mount_of, unmount_dataset
+from tests.fakes.zfs_space import free_of
 
 _OVERHEAD_BYTES = 67108864
 

@@ -17,7 +17,7 @@ from tests.fakes.jail_model import alive
 from tests.fakes.shell import run_line
 from tests.fakes.site import HOME, POOL, STATE, FreeBsdSite
 from tests.fakes.tree import Blob, Node
-from tests.fakes.zfs_model import available
+from tests.fakes.zfs_space import available
 from tests.site import Crash, Script
 
 FIRST, SECOND = "debian@00000001", "debian@00000003"
