@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 
 from commands.drivers.base import Completed, Host, JailSpec, JailState, MountedVolume, Source
-from commands.drivers.jail_conf import check_conf, conf_of
+from commands.drivers.jail_conf import check_conf, conf_of, places_of
 from commands.drivers.jls import ListedJail, listed_jails
 from commands.drivers.mounts_freebsd import Mount, beneath, is_of, mounted, topmost
 from commands.drivers.trusted import require_trusted
@@ -162,11 +162,9 @@ class FreeBsdJails:
                 said = self._host.run([*named, "-R", jail.name], check=False, timeout_s=_KILL_TIMEOUT_S).stderr
         if self._alive(jail) is not None:
             cause = jails_own_words(said, jail.name) or "jail(8) has left it there"
-            remedy = (
-                f"it runs, perhaps without what its exec.stop had ended by then: look with `jexec {jail.name} ps ax`, "
-                f"and mend exec.stop"
-            )
-            raise DriverError(f"cannot stop jail {jail.name}: {cause}", remedy=remedy)
+            rest = "it runs on, perhaps without what its exec.stop had ended by then"
+            remedy = f"look at it with `jexec {jail.name} ps ax`, and mend exec.stop"
+            raise DriverError(f"cannot stop jail {jail.name}: {cause}; {rest}", remedy=remedy)
 
     # --- what is mounted in the root ---
 
@@ -178,15 +176,19 @@ class FreeBsdJails:
     def _clear(self, jail: JailSpec) -> None:
         """Unmount what is left in the root of a jail that does not run, inside out, even where the root itself is gone.
 
-        Raises Foreign for a mount that is neither a volume's place nor one that jail(8) makes.
+        Raises Foreign for a mount that is neither a volume's place nor one that jail(8) makes: what jail.conf mounts is
+        left there when a jail was removed by force.
         """
         ours = {_place(jail, volume): "nullfs" for volume in jail.volumes}
         ours |= {f"{jail.root}/{place}": kind for place, kind in _KERNEL.items()}
         left = beneath(mounted(self._host), jail.root)
         if left:
             self._require_alone(jail)
+        conf = conf_of(self._host, jail)
+        is_strange = conf is not None and any(ours.get(mount.path) != mount.kind for mount in left)
+        configured = places_of(self._host, jail, conf) if conf is not None and is_strange else frozenset()
         for mount in left:
-            if ours.get(mount.path) != mount.kind:
+            if ours.get(mount.path) != mount.kind and mount.path not in configured:
                 remedy = f"unmount it with `umount {mount.path}`"
                 raise Foreign(
                     f"cannot clear the root of jail {jail.name}: {mount.special} is mounted at {mount.path}, not by us",

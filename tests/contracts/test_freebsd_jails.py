@@ -115,7 +115,9 @@ def test_a_failing_exec_stop_is_an_error_and_kills_nobody(site: JailSite) -> Non
     conf(site, "exec.stop = /usr/bin/false;")
     site.jails.start(site.spec())
     before = list(site.mounted())
-    with pytest.raises(DriverError, match=r"^cannot stop jail web: /usr/bin/false: failed$") as caught:
+    with pytest.raises(
+        DriverError, match=r"^cannot stop jail web: /usr/bin/false: failed; it runs on, perhaps without"
+    ) as caught:
         site.jails.stop(site.spec())
     assert "exec.stop" in caught.value.remedy
     assert site.jails.runs_on(site.spec(), ONE)
@@ -262,6 +264,24 @@ def test_a_mount_in_the_root_that_is_not_ours_is_told_and_stays(site: JailSite) 
         site.jails.stop(site.spec())
     assert caught.value.remedy == f"unmount it with `umount {ROOT}/etc`"
     assert f"{ROOT}/etc" in site.mounted()
+
+
+@pytest.mark.parametrize("by", ["mount", "mount.fstab"])
+def test_what_jail_conf_mounts_goes_after_a_removal_by_force_too(site: JailSite, by: str) -> None:
+    line = f"tmpfs {ROOT}/etc tmpfs rw,mode=1777 0 0"
+    conf(site, f'mount = "{line}"; stop.timeout = 3;')
+    site.jails.start(site.spec())
+    assert f"{ROOT}/etc" in site.mounted()
+    site.jails.stop(site.spec())
+    assert site.mounted() == [ROOT]
+    site.jails.start(site.spec())
+    hang(site, "-r", "web")
+    if by == "mount.fstab":
+        site.world.write("/etc/fstab.web", f"# of the jail\n{line}\n".encode())
+        conf(site, "mount.fstab = /etc/fstab.web;")
+    site.jails.stop(site.spec())
+    assert site.mounted() == [ROOT]
+    assert site.jails.state(site.spec()) is JailState.STOPPED
 
 
 def test_a_volume_that_stays_in_use_is_told(site: JailSite) -> None:

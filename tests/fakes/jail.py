@@ -82,6 +82,10 @@ def _create(world: FakeFreeBSD, conf: dict[str, Configured] | None, name: str, o
         raise Trouble(f'"{name}" is dying')
     path = wanted.one("path")
     try:
+        for line in wanted.parameters.get("mount", []):
+            special, place, kind = line.split()[:3]
+            if tools.run(world, ["mount", "-t", kind, special, place]).status != 0:
+                raise Trouble(f"{name}: /sbin/mount -t {kind} {special} {place}: failed")
         if wanted.has("mount.devfs"):
             world.walk(f"{path}/dev")
             world.mount("devfs", f"{path}/dev", "devfs", Node())
@@ -150,6 +154,8 @@ def _unmount(world: FakeFreeBSD, wanted: Configured, told: list[str] | None = No
         if told is not None:
             told.append(f"{wanted.name}: run command: /sbin/umount {place}\n")
         world.unmount(world.mounts_at(place)[-1], force=True)
+    for line in reversed(wanted.parameters.get("mount", [])):
+        tools.run(world, ["umount", line.split()[1]])
 
 
 # --- what runs in a jail ----------------------------------------------------------------------------------------------
