@@ -43,13 +43,15 @@ web {{
     host.hostname = "web.example.org";
     ip4.addr = "em0|192.0.2.10/32";
     mount.devfs;
+    mount += "tmpfs {state}/jails/web/root/tmp tmpfs rw,mode=1777 0 0";
+    mount += "tmpfs {state}/jails/web/root/var/run tmpfs rw 0 0";
     exec.clean;
     exec.start = "/bin/sh /etc/rc";
     exec.stop = "/bin/sh /etc/rc.shutdown jail";
     stop.timeout = 10;
 }}
 """
-BASE = "dev/ tmp/ etc/rc etc/rc.shutdown bin/sh bin/freebsd-version var/log/messages usr/local/www/index.html"
+BASE = "dev/ tmp/ etc/rc etc/rc.shutdown bin/sh bin/freebsd-version var/log/messages var/run/ usr/local/www/index.html"
 
 
 @dataclass
