@@ -9,8 +9,9 @@ from commands.drivers.base import Presence, Source, Volume
 from commands.drivers.zfs_text import other_complaints, parsed_get, parsed_tags, parsed_values
 from commands.errors import DriverError
 from tests.fakes.test_captures import captures
+from tests.fakes.tools import run
 from tests.fakes.tree import Blob
-from tests.fakes.world import MIB, Platform
+from tests.fakes.world import MIB
 from tests.fakes.zfs_pool import HOME, PATH, FakePool, fake_pool
 
 HEAD, NEXT, LAST, TX, NEW = "aaaaaaaa", "bbbbbbbb", "cccccccc", "dddddddd", "eeeeeeee"
@@ -156,6 +157,20 @@ def test_a_head_on_a_base_begins_as_the_base_is_and_leaves_no_trace_when_it_goes
     }
 
 
+def test_heads_that_stem_from_one_base_outlive_it_whichever_goes_first(on: FakePool) -> None:
+    on.build("debian", NEXT, base=HEAD)
+    on.build("debian", LAST, base=HEAD)
+    on.storage.destroy_template("debian", HEAD)
+    assert on.storage.templates() == (("debian", NEXT), ("debian", LAST))
+    assert on.storage.release_presence(RELEASE) is Presence.PRESENT
+    on.storage.destroy_template("debian", LAST)
+    assert on.storage.template_presence("debian", NEXT) is Presence.PRESENT
+    on.storage.destroy_release(RELEASE)
+    on.storage.destroy_template("debian", NEXT)
+    on.storage.destroy_pool(on.spec)
+    assert on.storage.pool_presence(on.spec) is Presence.ABSENT
+
+
 # --- evidence ---------------------------------------------------------------------------------------------------------
 
 
@@ -255,6 +270,47 @@ def test_nothing_of_ours_mounts_itself_at_a_boot_and_all_of_it_is_mounted_again(
     assert on.storage.template_presence("debian", NEXT) is Presence.PARTIAL
 
 
+def test_what_is_not_mounted_is_not_whole(on: FakePool) -> None:
+    on.storage.create_volume("web", LOG, RELEASE)
+    for name in (f"templates/debian:{HEAD}", f"releases/debian:{TX}", "volumes/web:log"):
+        on.zfs("unmount", f"{HOME}/{name}")
+    assert on.storage.template_presence("debian", HEAD) is Presence.PARTIAL
+    assert on.storage.release_presence(RELEASE) is Presence.PARTIAL
+    assert on.storage.volume_presence("web", "log") is Presence.PARTIAL
+    on.storage.mount_pool(on.spec)
+    assert on.storage.release_presence(RELEASE) is Presence.PRESENT
+
+
+def test_what_a_jail_runs_on_stays_mounted_when_a_mount_of_the_pool_is_taken_back(on: FakePool) -> None:
+    on.build("debian", NEXT)
+    on.mounts.mount(on.storage.root_source(RELEASE), "/rs/jails/web/root")
+    on.storage.unmount_pool(on.spec)
+    mounted = [mount.special for mount in on.world.state.mounts if mount.kind == "zfs" and mount.path.startswith(PATH)]
+    assert mounted == [HOME, CLONE]
+    on.storage.mount_pool(on.spec)
+    assert on.storage.pool_mounted(on.spec) is Presence.PRESENT
+
+
+LOOKS: dict[str, Callable[[FakePool], object]] = {
+    "template": lambda pool: pool.storage.template_presence("debian", HEAD),
+    "release": lambda pool: pool.storage.release_presence(RELEASE),
+    "retired release": lambda pool: pool.storage.retired_presence(RELEASE, NEW),
+    "volume": lambda pool: pool.storage.volume_presence("web", "log"),
+    "volumes": lambda pool: pool.storage.volumes("web"),
+    "data snapshot": lambda pool: pool.storage.snapshot_presence("web", ["log"], NEW),
+    "trash": lambda pool: pool.storage.trash(),
+    "pool": lambda pool: pool.storage.pool_presence(pool.spec),
+    "mounts": lambda pool: pool.storage.pool_mounted(pool.spec),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_what_cannot_be_seen_for_want_of_the_pool_is_not_taken_for_gone(on: FakePool, look: str) -> None:
+    run(on.world, ["zpool", "export", "tank"])
+    with pytest.raises(DriverError, match="cannot use the pool tank: it is not imported"):
+        LOOKS[look](on)
+
+
 def test_the_pool_is_open_to_root_alone(on: FakePool) -> None:
     assert on.world.walk(PATH)[1].mode == 0o700
 
@@ -262,101 +318,6 @@ def test_the_pool_is_open_to_root_alone(on: FakePool) -> None:
 def test_other_snapshot_tools_are_asked_to_keep_off_templates_and_releases(on: FakePool) -> None:
     for kind, value in (("templates", "false"), ("releases", "false"), ("volumes", "-")):
         assert on.zfs("get", "-Hp", "-o", "value", "com.sun:auto-snapshot", f"{HOME}/{kind}").strip() == value
-
-
-# --- killed anywhere --------------------------------------------------------------------------------------------------
-
-Act = Callable[[FakePool], None]
-CHANGES: dict[str, tuple[Act, Act, Callable[[FakePool], Presence]]] = {
-    "build a template": (
-        lambda pool: _build(pool),
-        lambda pool: pool.storage.destroy_template("debian", NEXT),
-        lambda pool: pool.storage.template_presence("debian", NEXT),
-    ),
-    "take a release": (
-        lambda pool: pool.storage.take_release(NEWER, HEAD),
-        lambda pool: pool.storage.destroy_release(NEWER),
-        lambda pool: pool.storage.release_presence(NEWER),
-    ),
-    "retire a release": (
-        lambda pool: pool.storage.retire_release(RELEASE, NEW),
-        lambda pool: pool.storage.restore_release(RELEASE, NEW),
-        lambda pool: pool.storage.retired_presence(RELEASE, NEW),
-    ),
-    "create a volume": (
-        lambda pool: pool.storage.create_volume("web", LOG, RELEASE),
-        lambda pool: pool.storage.destroy_volume("web", "log"),
-        lambda pool: pool.storage.volume_presence("web", "log"),
-    ),
-    "create the pool": (
-        lambda pool: pool.storage.create_pool(pool.spec),
-        lambda pool: pool.storage.destroy_pool(pool.spec),
-        lambda pool: pool.storage.pool_presence(pool.spec),
-    ),
-}
-
-
-def _build(pool: FakePool) -> None:
-    if pool.storage.template_presence("debian", NEXT) is not Presence.PRESENT:
-        pool.storage.begin_template("debian", NEXT, HEAD)
-        pool.storage.finish_template("debian", NEXT)
-
-
-def _points(pool: FakePool, act: Act) -> list[tuple[str, bytes]]:
-    """The world at each point of ``act``."""
-    seen: list[tuple[str, bytes]] = []
-    pool.world.gate = lambda point: seen.append((point, pool.world.save()))
-    act(pool)
-    pool.world.gate = lambda _point: None
-    return seen
-
-
-@pytest.mark.parametrize("platform", ["freebsd", "linux"])
-@pytest.mark.parametrize("name", CHANGES)
-def test_a_change_that_is_killed_anywhere_can_be_undone_and_done_again(name: str, platform: Platform) -> None:
-    run, undo, probe = CHANGES[name]
-    with fake_pool(platform, create=name != "create the pool") as pool:
-        if name != "create the pool":
-            pool.build("debian", HEAD)
-            pool.storage.take_release(RELEASE, HEAD)
-        before = _seen(pool)
-        points = _points(pool, run)
-        assert len(points) >= 4
-        for point, world in points:
-            pool.world.restore(world)
-            assert probe(pool) is not Presence.FOREIGN, point
-            undo(pool)
-            assert (probe(pool), _seen(pool)) == (Presence.ABSENT, before), point
-            pool.world.restore(world)
-            if probe(pool) is Presence.PARTIAL:
-                undo(pool)
-            run(pool)
-            assert probe(pool) is Presence.PRESENT, point
-
-
-@pytest.mark.parametrize("platform", ["freebsd", "linux"])
-@pytest.mark.parametrize("name", CHANGES)
-def test_an_undo_that_is_killed_anywhere_can_be_repeated(name: str, platform: Platform) -> None:
-    run, undo, probe = CHANGES[name]
-    with fake_pool(platform, create=name != "create the pool") as pool:
-        if name != "create the pool":
-            pool.build("debian", HEAD)
-            pool.storage.take_release(RELEASE, HEAD)
-        before = _seen(pool)
-        run(pool)
-        points = _points(pool, undo)
-        assert len(points) >= 3
-        for point, world in points:
-            pool.world.restore(world)
-            assert probe(pool) is not Presence.FOREIGN, point
-            undo(pool)
-            assert (probe(pool), _seen(pool)) == (Presence.ABSENT, before), point
-
-
-def _seen(pool: FakePool) -> dict[str, str]:
-    """The world without the directories that are left of mount points."""
-    told = pool.world.picture().items()
-    return {key: value for key, value in told if not key.startswith("file ") and key != f"content {HOME}"}
 
 
 # --- what zfs prints --------------------------------------------------------------------------------------------------
