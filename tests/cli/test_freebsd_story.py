@@ -166,3 +166,11 @@ def test_the_boot_script_is_installed_and_taken_away(machine: Machine, monkeypat
     assert not machine.rootswap("boot", "install")["changed"]
     assert machine.rootswap("boot", "remove")["files"] == [script]
     assert machine.world.find(script) is None
+
+
+def test_a_runtime_of_another_system_is_refused_in_one_sentence(machine: Machine) -> None:
+    for words in (["init"], ["template", "build", "base"]):
+        machine.rootswap(*words)
+    machine.config.write_text(machine.config.read_text().replace('driver = "jail"\n', 'driver = "lxc"\n'))
+    code, message = machine.fails("upgrade", "web")
+    assert (code, message) == (1, "cannot run jails by lxc: the host runs FreeBSD")
