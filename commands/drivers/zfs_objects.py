@@ -182,7 +182,7 @@ class ZfsObjects(ZfsPool):
         """Raises Foreign when somebody else holds the snapshot."""
         if (snapshot.value("userrefs") or "0") == "0":
             return
-        asked = ["zfs", "holds", "-Hp", snapshot.name]
+        asked = ["zfs", "holds", "-H", snapshot.name]  # 2.1 has no -p here
         others = [tag for tag in parsed_tags(self._host.run(asked, timeout_s=LOOK_TIMEOUT_S).stdout) if tag != TAG]
         if others:
             remedy = f"whoever holds it lets it go with `zfs release {others[0]} {snapshot.name}`"

@@ -91,6 +91,18 @@ def test_two_jails_run_on_one_release_and_it_cannot_go_from_under_them(on: FakeP
     }  # fmt: skip
 
 
+def test_a_hold_of_somebody_else_is_named_before_anything_is_touched(on: FakePool) -> None:
+    snapshot = f"{HOME}/templates/debian:{HEAD}@{TX}"
+    on.zfs("hold", "backup", snapshot)
+    before = on.world.picture()
+    with pytest.raises(DriverError, match=f"cannot destroy {snapshot}: somebody else holds it as 'backup'"):
+        on.storage.destroy_release(RELEASE)
+    assert on.world.picture() == before
+    on.zfs("release", "backup", snapshot)
+    on.storage.destroy_release(RELEASE)
+    assert on.storage.release_presence(RELEASE) is Presence.ABSENT
+
+
 def test_a_release_cannot_be_written_by_whoever_mounts_it(on: FakePool) -> None:
     root = on.storage.root_source(RELEASE).what
     assert on.world.walk(root)[0].read_only
@@ -187,7 +199,7 @@ def test_a_release_that_was_written_to_is_told_by_its_fingerprint(on: FakePool) 
 def test_the_transaction_that_took_a_release_stands_on_its_snapshot_which_is_held(on: FakePool) -> None:
     snapshot = f"{HOME}/templates/debian:{HEAD}@{TX}"
     assert on.zfs("get", "-Hp", "-o", "value,source", "rootswap:transaction", snapshot) == f"{TX}\tlocal\n"
-    assert [line.split("\t")[:2] for line in on.zfs("holds", "-Hp", snapshot).splitlines()] == [[snapshot, "rootswap"]]
+    assert [line.split("\t")[:2] for line in on.zfs("holds", "-H", snapshot).splitlines()] == [[snapshot, "rootswap"]]
 
 
 def test_a_mark_that_is_inherited_or_of_another_thing_is_none(on: FakePool) -> None:

@@ -49,6 +49,10 @@ def _create(world: FakeFreeBSD, words: list[str]) -> None:
 
 def _clone(world: FakeFreeBSD, words: list[str]) -> None:
     flags, values, (origin, name) = options(words)
+    if "u" in flags and world.state.platform == "linux":
+        raise Refusal(
+            "invalid option 'u'\nusage:\n\tclone [-p] [-o property=value] ... <snapshot> <filesystem|volume>\n", 2
+        )
     snapshot = found(world, origin)
     if isinstance(snapshot, Dataset):
         raise Refusal(f"cannot create '{name}': '{origin}' is not a snapshot")

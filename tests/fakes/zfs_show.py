@@ -95,7 +95,9 @@ def list_(world: FakeFreeBSD, words: list[str]) -> str:
 
 
 def holds(world: FakeFreeBSD, words: list[str]) -> str:
-    """`zfs holds -Hp`."""
+    """`zfs holds -H`; -p came after 2.1, which is what Debian 12 has."""
+    if world.state.platform == "linux" and any(word.startswith("-") and "p" in word for word in words):
+        raise Refusal("invalid option 'p'\nusage:\n\tholds [-rH] <snapshot> ...\n", 2)
     _, names = _asked(words)
     out = ""
     for name in names:
