@@ -1,7 +1,7 @@
 """What jail.conf(5) says of the jails, as jail(8) itself reads it. The file is the administrator's; it is only read.
 
 ``jail -e`` (FreeBSD 14) prints every configured jail, wildcards and variables resolved. It has been read about in the
-manual page and never been run: where its answer is not understood, nothing is concluded from it.
+manual page and the source of jail(8), and never been run: where its answer is not understood, nothing is concluded.
 """
 
 import re

@@ -95,6 +95,21 @@ def test_a_failing_start_is_told_in_jails_own_words_and_leaves_nothing(site: Jai
     assert site.mounted() == [ROOT]
 
 
+def test_what_jail_and_the_start_print_is_kept_and_only_the_last_start_is_quoted(site: JailSite) -> None:
+    conf(site, """exec.start = "/bin/sh -c 'sleep 9 & echo started'"; """)
+    site.jails.start(site.spec())
+    site.jails.stop(site.spec())
+    log = "/var/db/rootswap/jail/web.log"
+    assert site.host.read(log) == b"web: created\nstarted\n"
+    conf(site, "exec.start = /usr/bin/false;")
+    with pytest.raises(DriverError, match="/usr/bin/false: failed"):
+        site.jails.start(site.spec())
+    conf(site, "exec.start = /usr/bin/true;")
+    with pytest.raises(DriverError, match="ended with status 0"):
+        site.jails.start(site.spec())
+    assert site.host.read(log).endswith(b"jail: web: /usr/bin/false: failed\nweb: created\n")
+
+
 def test_a_start_that_times_out_by_jail_conf_leaves_nothing(site: JailSite) -> None:
     conf(site, 'exec.start = "sleep 30"; exec.timeout = 2;')
     with pytest.raises(DriverError, match=r"^cannot start jail web: sleep 30: timed out$"):
