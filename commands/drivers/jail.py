@@ -6,6 +6,7 @@ after it is gone. Whether a jail runs is asked of the kernel each time, and the 
 mount that is left in the root of a jail that does not run makes it half stopped.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
@@ -25,6 +26,9 @@ _KILL_TIMEOUT_S = 10.0
 _POLL_S = 0.05
 #: What jail(8) mounts by itself (mount.devfs, mount.fdescfs, mount.procfs), where, and leaves after a removal by force.
 _KERNEL = {"dev": "devfs", "dev/fd": "fdescfs", "proc": "procfs"}
+
+#: What jail(8) says when a jail that is dying keeps a number that jail.conf wants.
+_IN_THE_WAY = re.compile(r"dying|already exists")
 
 #: Runs a command with its output at the end of a file: a daemon that the jail leaves behind must not die of a closed
 #: pipe when it next prints something.
@@ -125,7 +129,7 @@ class FreeBsdJails:
     def _create(self, jail: JailSpec, conf: str) -> None:
         """``jail -c``, once more if a jail that is dying was in the way. The reason for a failure is jail(8)'s own."""
         said = self._launch(jail, conf)
-        if self._alive(jail) is None and self._dies(jail):
+        if self._alive(jail) is None and _IN_THE_WAY.search(said) and self._dies(jail):
             self._until(lambda: not self._dies(jail), jail.start_timeout_s)
             said = self._launch(jail, conf)
         if self._alive(jail) is None:

@@ -213,6 +213,17 @@ def test_where_a_dying_jail_is_in_the_way_its_end_is_waited_for(site: JailSite) 
     assert site.jails.runs_on(site.spec(), ONE)
 
 
+def test_a_start_that_fails_by_itself_does_not_wait_for_the_dying(site: JailSite) -> None:
+    linger(site.world, "web")
+    site.jails.start(site.spec())
+    site.jails.stop(site.spec())
+    conf(site, "exec.start = /usr/bin/false;")
+    site.host.ran.clear()
+    with pytest.raises(DriverError, match="/usr/bin/false: failed"):
+        site.jails.start(site.spec())
+    assert sum(argv[0] == "/bin/sh" for argv in site.host.ran) == 1
+
+
 def test_the_root_of_a_dying_jail_is_unmounted_by_force_and_that_of_a_living_one_never(site: JailSite) -> None:
     linger(site.world, "web")
     site.jails.start(site.spec())
