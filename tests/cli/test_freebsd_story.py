@@ -157,6 +157,9 @@ def test_the_boot_script_is_installed_and_taken_away(machine: Machine, monkeypat
     machine.world.make_directory(program.rpartition("/")[0])
     machine.world.write(program, b"", 0o755)
     script = "/usr/local/etc/rc.d/rootswap_recover"
+    main(["--config", str(machine.config), "doctor", "--json"])
+    checks = {one["check"]: one for one in json.loads(machine.capsys.readouterr().out)["data"]["checks"]}
+    assert (checks["boot"]["verdict"], checks["boot"]["remedy"]) == ("warning", "`rootswap boot install`")
     assert machine.rootswap("boot", "install", "-n")["pending"]
     assert machine.world.find(script) is None
     assert machine.rootswap("boot", "install")["changed"]
@@ -164,6 +167,10 @@ def test_the_boot_script_is_installed_and_taken_away(machine: Machine, monkeypat
     assert node is not None
     assert f"/bin/sh --config {machine.config} recover" in node.blob.content.decode()
     assert not machine.rootswap("boot", "install")["changed"]
+    machine.capsys.readouterr()
+    main(["--config", str(machine.config), "doctor", "--json"])
+    checks = {one["check"]: one for one in json.loads(machine.capsys.readouterr().out)["data"]["checks"]}
+    assert (checks["boot"]["verdict"], checks["boot"]["detail"]) == ("ok", script)
     assert machine.rootswap("boot", "remove")["files"] == [script]
     assert machine.world.find(script) is None
 
