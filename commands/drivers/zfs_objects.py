@@ -11,6 +11,7 @@ grows with each upgrade.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from commands.drivers.base import Presence, Source
 from commands.drivers.zfs_pool import CHANGE_TIMEOUT_S, LOOK_TIMEOUT_S, ZfsPool
@@ -155,6 +156,8 @@ class ZfsObjects(ZfsPool):
             # It goes with the last of its clones: in the very moment in which the data set is destroyed.
             self._zfs(f"destroy {origin}", "destroy", "-d", origin)
         self._zfs(f"destroy {name}", "destroy", name)
+        with suppress(DriverError):  # not worth a failure, should somebody have put something there
+            self._host.remove(self._place(name))
 
     def _around(self, name: str) -> dict[str, Seen]:
         return self._look([name], "-d", "1", "-t", "filesystem,snapshot")

@@ -21,14 +21,14 @@ from tests.recovery.test_crash_points import SCENARIOS
 POINTS = {
     "init": 34,
     "build": 35,
-    "upgrade-template": 47,
-    "deploy": 108,
-    "upgrade": 94,
-    "upgrade to a broken release": 177,
-    "rollback": 94,
-    "stop": 19,
-    "start": 35,
-    "destroy-release": 23,
+    "upgrade-template": 49,
+    "deploy": 111,
+    "upgrade": 100,
+    "upgrade to a broken release": 190,
+    "rollback": 100,
+    "stop": 22,
+    "start": 38,
+    "destroy-release": 25,
 }
 
 

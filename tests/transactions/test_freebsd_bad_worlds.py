@@ -233,6 +233,20 @@ def test_a_release_that_was_destroyed_behind_our_back_is_told_to_be_gone(site: F
     assert error.message == f"cannot find release {SECOND}"
 
 
+def test_no_jail_is_started_on_the_empty_directory_of_a_release_that_is_gone(site: FreeBsdSite) -> None:
+    site.reboot()
+    snapshot = f"{HOME}/templates/debian:00000003@00000001"
+    clone = f"{HOME}/releases/debian:00000001"
+    sh(site, f"zfs destroy {clone}; zfs release rootswap {snapshot}; zfs destroy {snapshot}")
+    with site.session() as session:
+        mounted, restored = session.recoverer.recover().restored
+    assert mounted.state is State.COMMITTED
+    assert site.ground.fake.find(f"{POOL}/releases/debian:00000001") is not None
+    assert restored.state is State.ROLLED_BACK
+    assert f"cannot mount {FIRST} at {ROOT}: the release is absent" in str(restored)
+    assert site.ground.fake.mounts_at(ROOT) == [] and alive(site.ground.fake, "web") is None
+
+
 def test_a_pool_in_which_somebody_else_has_our_name_is_not_touched(fast_directory: Path) -> None:
     site = FreeBsdSite(fast_directory / "ledger")
     sh(site, f"zfs create {HOME}")
