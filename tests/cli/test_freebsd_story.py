@@ -133,6 +133,27 @@ def test_after_a_reboot_recovery_mounts_the_root_and_starts_the_jail(machine: Ma
     assert machine.sh("jls -n name") == "name=web\n"
 
 
+@pytest.mark.parametrize(("is_kept", "end"), [(True, "committed"), (False, "rolled-back")])
+def test_a_clock_that_is_set_in_the_middle_of_an_upgrade_is_no_reboot_if_the_boot_id_could_be_kept(
+    machine: Machine, is_kept: bool, end: str
+) -> None:
+    machine.world.state.more["kenv is refused"] = not is_kept
+    for words in (["init"], ["template", "build", "base"], ["upgrade", "web"], ["template", "upgrade", "base"]):
+        machine.rootswap(*words)
+
+    def die(argv: tuple[str, ...]) -> None:
+        if argv[-2:] == ("-r", "web"):
+            raise SystemExit  # as if the engine were killed: nothing of it catches that
+
+    machine.host.hooks.append(die)
+    with pytest.raises(SystemExit):
+        main(["--config", str(machine.config), "upgrade", "web"])
+    machine.host.hooks.clear()
+    machine.world.state.more["clock was set by"] = 3600
+    (settled,) = machine.rootswap("recover")["settled"]
+    assert (settled["target"], settled["state"]) == ("jail:web", end)
+
+
 def test_a_jail_that_jail_conf_does_not_define_is_refused_in_one_sentence(machine: Machine) -> None:
     for words in (["init"], ["template", "build", "base"]):
         machine.rootswap(*words)

@@ -5,6 +5,7 @@ from typing import Any
 
 from commands.drivers.base import Completed, Stat
 from commands.drivers.host import LocalHost
+from commands.drivers.platform import boot_id_of
 from tests.fakes.host import FakeHost
 from tests.fakes.jail_model import alive
 from tests.fakes.world import FakeFreeBSD
@@ -18,6 +19,9 @@ class SplitHost(FakeHost):
         self._real = tuple(f"{path}/" for path in real)
         self._local = LocalHost()
         self.answers = _answer
+
+    def boot_id(self) -> str:
+        return boot_id_of(self)
 
     def _is_real(self, path: str) -> bool:
         return f"{path}/".startswith(self._real)
