@@ -1,10 +1,10 @@
 """``rootswap boot install`` and ``boot remove``: have the machine recover by itself when it boots."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.cli.options import DryRunOption, ExitCodeOption, OutputOption, config_path, read_config, require_dry_run
+from commands.cli.options import ExitCodeOption, OutputOption, config_path, read_config, require_dry_run
 from commands.cli.output import Format, show
 
 if TYPE_CHECKING:
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from commands.drivers.boot_service import BootService
 
 
+PrintOnlyOption = Annotated[bool, typer.Option("--dry-run", "-n", help="Print what would be done, change nothing.")]
+
+
 def install(
     ctx: typer.Context,
-    dry_run: DryRunOption = False,
+    dry_run: PrintOnlyOption = False,
     exit_code: ExitCodeOption = False,
     output: OutputOption = Format.TABLE,
 ) -> int:
@@ -63,7 +66,7 @@ def install(
 
 def remove(
     ctx: typer.Context,
-    dry_run: DryRunOption = False,
+    dry_run: PrintOnlyOption = False,
     exit_code: ExitCodeOption = False,
     output: OutputOption = Format.TABLE,
 ) -> int:
