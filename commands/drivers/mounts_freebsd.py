@@ -48,14 +48,15 @@ class FreeBsdMounts:
     def mount(self, source: Source, path: str) -> None:
         """Mount ``source`` read-only at ``path``. Raises Foreign when anything else is mounted there."""
         top = topmost(mounted(self._host), path)
-        if top is None:
-            self._host.make_directory(path)
-            self._host.resolve_beneath("/", path)
-            self._host.run(["mount", "-t", _kind(source), "-o", "ro", source.what, path])
-        elif not is_of(top, source):
+        if top is not None and not is_of(top, source):
             raise Foreign(f"cannot mount {source.what} at {path}: {top.special} is mounted there")
-        elif not top.read_only:
-            self._host.run(["mount", "-u", "-o", "ro", path])
+        if top is not None and top.read_only:
+            return
+        if top is not None:  # writable, so not by us; a nullfs cannot be made read-only where it is
+            self.unmount(path)
+        self._host.make_directory(path)
+        self._host.resolve_beneath("/", path)
+        self._host.run(["mount", "-t", _kind(source), "-o", "ro", source.what, path])
 
     def unmount(self, path: str) -> None:
         """Unmount the topmost mount at ``path``; nothing mounted is success, in use is a DriverError.

@@ -290,6 +290,13 @@ def test_a_path_with_a_blank_in_it_is_found_again(site: JailSite) -> None:
     assert site.mounts.layers("/rs/a place/root") == 0
 
 
+def test_a_mount_that_somebody_has_made_writable_is_made_anew_read_only(site: JailSite) -> None:
+    site.sh("mkdir -p /rs/place; mount -t nullfs /rs/volumes/web/home /rs/place")
+    site.mounts.mount(Source("bind", "/rs/volumes/web/home"), "/rs/place")
+    (mount,) = site.world.mounts_at("/rs/place")
+    assert mount.read_only
+
+
 def test_of_stacked_mounts_the_latest_is_what_counts(site: JailSite) -> None:
     site.sh(f"mount -t tmpfs tmpfs {ROOT}")
     assert site.mounts.layers(ROOT) == 2
