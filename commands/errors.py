@@ -12,6 +12,7 @@
     │   └── Foreign               3   something that is not ours is in the way
     ├── NotRoot                  77   the command needs root
     ├── UsageError                2   the command line names something that is not there
+    ├── OutputLost               74   the result could not be printed; what was done is done
     ├── ConfigError              78   the configuration cannot be used
     └── Interrupted             130   stopped by a signal and rolled back
 """
@@ -76,6 +77,13 @@ class UsageError(RootswapError):
 
     exit_code = 2
     code = "usage"
+
+
+class OutputLost(RootswapError):
+    """The result could not be printed; what was done is done."""
+
+    exit_code = 74
+    code = "output-lost"
 
 
 class ConfigError(RootswapError):

@@ -2,19 +2,26 @@
 
 ``show`` prints the result of a verb, ``stream`` one record of many, ``note`` a line for people beside the result. A
 pipe that was closed or a terminal that went away is no error: ``show`` and ``note`` fall silent, ``stream`` says so.
-Light on purpose: every command imports it.
+A result that is lost on a full disk is one. Light on purpose: every command imports it.
 """
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TextIO
 
+from commands.errors import OutputLost
+
 SCHEMA = "rootswap/1"
+
+#: What writing meets where there is no room.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 _GAP = "  "
@@ -67,8 +74,9 @@ def show_error(format: Format, code: str, message: str, remedy: str, data: objec
     """
     if format in (Format.JSON, Format.JSONL):
         error = {"code": code, "message": message, "hint": remedy or None}
-        _write(envelope(data, error=error, is_compact=format is Format.JSONL))
-        return
+        with suppress(OutputLost):  # it is told as if nothing but stderr had been asked for
+            _write(envelope(data, error=error, is_compact=format is Format.JSONL))
+            return
     note(paint(f"rootswap: {message}", "red", sys.stderr))
     if remedy:
         note(f"  remedy: {remedy}")
@@ -87,12 +95,14 @@ def stream(format: Format, data: object, line: str) -> bool:
 
 def note(text: str) -> None:
     """Print a line for people on stderr; never fails."""
-    _put(sys.stderr, f"{text}\n")
+    with suppress(OSError):
+        _put(sys.stderr, f"{text}\n")
 
 
 def write_raw(file: TextIO, text: str) -> None:
     """Write ``text`` as it is, for a live line; never fails."""
-    _put(file, text)
+    with suppress(OSError):
+        _put(file, text)
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -177,10 +187,15 @@ def aligned(table: Table) -> str:
 
 
 def _write(text: str) -> bool:
-    return _put(sys.stdout, text)
+    """Print on stdout; False when nobody listens. Raises OutputLost when there is no room for it."""
+    try:
+        return _put(sys.stdout, text)
+    except OSError as error:
+        raise lost(error) from error
 
 
 def _put(file: TextIO | None, text: str) -> bool:
+    """Print on ``file``; False when nobody listens. Raises OSError when there is no room for it."""
     if file is None:
         return False
     try:
@@ -189,11 +204,21 @@ def _put(file: TextIO | None, text: str) -> bool:
         except UnicodeEncodeError:
             file.write(text.encode(file.encoding, "backslashreplace").decode(file.encoding))
         file.flush()
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
         # The pipe is closed, the terminal is gone, or the descriptor never was open: Python must not try again at exit.
         silence(file)
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         return False
     return True
+
+
+def lost(error: OSError) -> OutputLost:
+    """What is said of a result that there was no room for."""
+    return OutputLost(
+        f"cannot print the result: {(error.strerror or str(error)).lower()}",
+        remedy="what was done is done; free some space and look with `rootswap status`",
+    )
 
 
 def silence(file: TextIO) -> None:

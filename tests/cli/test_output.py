@@ -92,3 +92,22 @@ def test_help_starts_without_what_only_others_need() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["config", "show"], ["config", "show", "--json"]])
+def test_a_result_that_there_is_no_room_for_is_an_error_of_its_own(bench: Bench, words: list[str]) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    with run(["--config", str(bench.config), *words], full) as process:
+        os.close(full)
+        assert process.stderr is not None
+        assert b"cannot print the result: no space left on device" in process.stderr.read()
+        assert process.wait() == 74
+
+
+def test_a_failure_that_there_is_no_room_for_keeps_its_exit_code(bench: Bench) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    with run(["--config", str(bench.config), "upgrade", "nope", "--json"], full) as process:
+        os.close(full)
+        assert process.stderr is not None
+        assert b"cannot open ledger" in process.stderr.read()
+        assert process.wait() == 78
