@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from commands import __version__
 from commands.config import Config
-from commands.drivers.base import Drivers, Jails, Storage
+from commands.drivers.base import Drivers, Host, Jails, Storage
 from commands.drivers.btrfs_subvolumes import BtrfsHost
+from commands.errors import ConfigError, DriverError
 from commands.transactions.interrupt import Interrupt
 from ledger.clock import Clock, SystemClock
 from ledger.codec import Actor, Origin
@@ -102,6 +103,7 @@ def open_session(
     from ledger.writer import LedgerWriter
 
     clock = SystemClock()
+    _require_real(LocalHost(), config.state_directory)
     origin = make_origin(LocalHost().boot_id(), invoked)
     directory = Path(config.ledger_directory)
     with ExitStack() as stack:
@@ -139,6 +141,18 @@ def compose(
     requests = Requests(ledger, drivers, config, new_transaction_id)
     recoverer = Recoverer(engine, config, boot_id, new_transaction_id)
     return Session(config, ledger, drivers, engine, requests, recoverer, sealer)
+
+
+def _require_real(host: Host, path: str) -> None:
+    """Raise ConfigError if a symlink leads to the state directory: the mount table knows its mounts by real paths."""
+    if host.stat(path, follow=True) is None:
+        return
+    try:
+        host.resolve_beneath("/", path)
+    except DriverError as error:
+        raise ConfigError(
+            f"cannot use state_directory {path}: {error.message}", remedy="name the directory that is meant"
+        ) from error
 
 
 def _host_id() -> str:

@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Take what a test has remembered from its report."""
     if report.when != "call":
         return
-    for key, value in report.user_properties:
+    remembered: list[tuple[str, Any]] = list(report.user_properties)
+    for key, value in remembered:
         if key == POINTS:
             name, count = value
             _POINTS[name] = count

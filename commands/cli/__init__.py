@@ -39,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if word == "--json":
             words[number] = "--output=json"
     try:
+        if not all(map(_is_text, words)):
+            show_error(format_of(words), "usage", "cannot read the command line: it is not UTF-8", "write it in UTF-8")
+            return USAGE
         return _run(words, format_of(words))
     finally:
         for file in (sys.stdout, sys.stderr):
@@ -93,6 +96,15 @@ def _fail(format: Format, error: RootswapError) -> int:
     where = Format.TABLE if isinstance(error, OutputLost) else format  # on stderr: there is no room on stdout
     show_error(where, error.code, error.message, error.remedy, error.details)
     return error.exit_code
+
+
+def _is_text(word: str) -> bool:
+    """Whether a word can be stored: bytes that are no UTF-8 have come in as surrogates."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _sentence(text: str) -> str:
