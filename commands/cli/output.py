@@ -25,6 +25,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 _GAP = "  "
+#: The width of a terminal that does not tell one.
+_NO_LIMIT = 1 << 30
 
 
 class Format(StrEnum):
@@ -63,7 +65,7 @@ def show(format: Format, data: object, table: Table | str) -> None:
         case Format.CSV | Format.TSV:
             _write(_separated(format, table if isinstance(table, Table) else _pairs(data)))
         case Format.TABLE:
-            text = table if isinstance(table, str) else aligned(table)
+            text = table if isinstance(table, str) else fitted(table)
             _write(text if not text or text.endswith("\n") else text + "\n")
 
 
@@ -167,8 +169,16 @@ def is_terminal(file: TextIO | None) -> bool:
         return False
 
 
+def fitted(table: Table) -> str:
+    """The table as people read it; on a terminal that is too narrow for it, each row becomes lines of its own."""
+    text = aligned(table)
+    if table.rows and is_terminal(sys.stdout) and max(map(len, text.splitlines()[1:])) > _terminal_width():
+        return _stacked(table)
+    return text
+
+
 def aligned(table: Table) -> str:
-    """The table as people read it: a heading and columns as wide as they need."""
+    """A heading and columns as wide as they need: a line for each row, however narrow the terminal is."""
     if not table.rows:
         return table.empty + "\n"
     rows = [[_cell(cell) for cell in row] for row in table.rows]
@@ -181,6 +191,24 @@ def aligned(table: Table) -> str:
         line = _GAP.join(cells).rstrip()
         lines.append(paint(line, "bold", sys.stdout) if number == 0 else line)
     return "\n".join(lines) + "\n"
+
+
+def _stacked(table: Table) -> str:
+    """A line for each cell; what is not there is left out."""
+    width = max(map(len, table.columns))
+    blocks = []
+    for row in table.rows:
+        pairs = [(name, _cell(cell)) for name, cell in zip(table.columns, row, strict=True) if cell is not None]
+        names = [paint(name.upper().ljust(width), "bold", sys.stdout) for name, _ in pairs]
+        blocks.append("".join(f"{name}{_GAP}{cell}\n" for name, (_, cell) in zip(names, pairs, strict=True)))
+    return "\n".join(blocks)
+
+
+def _terminal_width() -> int:
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or _NO_LIMIT
+    except (OSError, ValueError):
+        return _NO_LIMIT
 
 
 # --- the two streams --------------------------------------------------------------------------------------------------
