@@ -9,6 +9,7 @@
     ├── DriverError               1   a tool of the host failed
     │   ├── ToolMissing          69   a tool of the host is not installed
     │   ├── ToolTimedOut          1   a tool did not answer in time; what it did is unknown
+    │   ├── HostUnreachable      69   the host that is driven over ssh does not answer
     │   └── Foreign               3   something that is not ours is in the way
     ├── NotRoot                  77   the command needs root
     ├── UsageError                2   the command line names something that is not there
@@ -56,6 +57,13 @@ class ToolTimedOut(DriverError):
     """A tool did not answer in time; what it did is unknown until a probe has looked."""
 
     code = "tool-timed-out"
+
+
+class HostUnreachable(DriverError):
+    """The host that is driven over ssh does not answer, so that neither forward nor back can be gone now."""
+
+    exit_code = 69
+    code = "unreachable"
 
 
 class Foreign(DriverError):

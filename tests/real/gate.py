@@ -26,6 +26,7 @@ class GatedHost(LocalHost):
         cancelled: Callable[[], bool] | None = None,
         holds_lock: bool = True,
         stdin: str | None = None,
+        until: bytes | None = None,
     ) -> Completed:
         words = " ".join(argv)
         effect = not words.startswith(_LOOKS)
@@ -40,6 +41,7 @@ class GatedHost(LocalHost):
             cancelled=cancelled,
             holds_lock=holds_lock,
             stdin=stdin,
+            until=until,
         )
         if effect:
             self._gate(f"after {words}")
