@@ -54,24 +54,34 @@ def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Inter
     """The drivers that the configuration asks for, on one host."""
     from commands.drivers.btrfs import BtrfsStorage
     from commands.drivers.builders import RootBuilder
+    from commands.drivers.builders_freebsd import FreeBsdBuilder
     from commands.drivers.health import HostHealth
+    from commands.drivers.jail import FreeBsdJails
     from commands.drivers.lxc import LxcJails
     from commands.drivers.mounts import LinuxMounts
+    from commands.drivers.mounts_freebsd import FreeBsdMounts
+    from commands.drivers.platform import system_of
     from commands.drivers.roots import inspect_root
+    from commands.drivers.zfs import ZfsStorage
     from commands.transactions.pool import pool_spec
 
-    mounts = LinuxMounts(host)
-    storage: Storage = BtrfsStorage(host, pool_spec(config))
-    jails: Mapping[str, Jails] = {"lxc": LxcJails(host, f"{config.state_directory}/lxc")}
+    system = system_of(host)
+    mounts = FreeBsdMounts(host) if system == "FreeBSD" else LinuxMounts(host)
+    pool = pool_spec(config)
+    storage: Storage = ZfsStorage(host, mounts, pool) if pool.driver == "zfs" else BtrfsStorage(host, pool)
+    jails: Mapping[str, Jails] = {
+        "lxc": LxcJails(host, f"{config.state_directory}/lxc"),
+        "jail": FreeBsdJails(host, f"{config.state_directory}/jail", clock),
+    }
     return Drivers(
         storage=storage,
         mounts=mounts,
         jails=jails,
         health=HostHealth(host, jails),
-        builder=RootBuilder(host),
+        builder=FreeBsdBuilder(host) if system == "FreeBSD" else RootBuilder(host),
         clock=clock,
         cancelled=lambda: interrupt.signal is not None,
-        inspect_root=lambda root, jail: inspect_root(host, root, jail),
+        inspect_root=lambda root, jail: inspect_root(host, root, jail, system),
     )
 
 

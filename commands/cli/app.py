@@ -76,6 +76,8 @@ VERBS = (
     ("audit prove", "proof", "prove"),
     ("audit check-proof", "proof", "check_proof"),
     ("audit rotate-key", "proof", "rotate_key"),
+    ("boot install", "boot", "install"),
+    ("boot remove", "boot", "remove"),
     ("config check", "configuration", "check"),
     ("config show", "configuration", "show_config"),
 )
@@ -87,6 +89,7 @@ NOUNS = {
     "volume": "Read-write data of jails, and its snapshots.",
     "tx": "Transactions, open and past.",
     "audit": "The ledger as auditors read it.",
+    "boot": "What the machine runs at its boot: recovery, before jails start.",
     "config": "The configuration.",
 }
 

@@ -22,7 +22,9 @@ from ledger.reader import LedgerReader
 #: The programs that a driver or method calls.
 TOOLS = {
     "btrfs": ("btrfs", "mkfs.btrfs", "mount", "umount", "cp", "truncate"),
+    "zfs": ("zfs", "zpool", "mount", "umount", "cp", "find", "chmod"),
     "lxc": ("lxc-start", "lxc-stop", "lxc-info", "lxc-attach"),
+    "jail": ("jail", "jls", "jexec", "mount", "umount"),
     "debian": ("unshare", "mmdebstrap"),
     "tar": ("unshare", "tar"),
     "script": ("unshare",),
@@ -122,14 +124,15 @@ def _tools(config: Config | None) -> Iterator[Finding]:
         wanted |= {"apt" for template in config.template.values() if template.upgrade == "apt"}
     for driver in sorted(wanted & TOOLS.keys()):
         missing = []
-        for tool in TOOLS[driver]:
+        tools = [tool for tool in TOOLS[driver] if tool != "unshare" or platform.system() == "Linux"]
+        for tool in tools:
             places = [Path(directory, tool) for directory in ENVIRONMENT["PATH"].split(":")]
             if not any(os.access(place, os.X_OK) for place in places):
                 missing.append(tool)
         if missing:
             yield Finding(f"tools of {driver}", "bad", f"missing: {', '.join(missing)}", "install them")
         else:
-            yield Finding(f"tools of {driver}", "ok", ", ".join(TOOLS[driver]))
+            yield Finding(f"tools of {driver}", "ok", ", ".join(tools))
 
 
 # --- what we keep -----------------------------------------------------------------------------------------------------

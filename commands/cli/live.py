@@ -98,7 +98,7 @@ def _compare(on: "Drivers", jail: "JailSpec", release: str, running: bool) -> Li
     mismatch, remedy = None, "rootswap recover"
     if layers > 1 or (layers == 1 and not on.mounts.holds(jail.root, source)):
         mismatch = f"another root than {release} is mounted at {jail.root}"
-        remedy = f"findmnt {jail.root}, unmount it, then rootswap recover"
+        remedy = f"umount {jail.root}, then rootswap recover"
     elif state is JailState.RUNNING and not running:
         mismatch, remedy = "it is running, the ledger says stopped", f"rootswap jail stop {jail.name}"
     elif running and state is not JailState.RUNNING:

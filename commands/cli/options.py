@@ -60,3 +60,11 @@ def confirm(question: str, *, is_agreed: bool) -> None:
         raise UsageError("cannot ask whether to go on: no terminal", remedy="add --yes if you are sure")
     if not typer.confirm(question, err=True):
         raise Refused("stopped by you; nothing was changed")
+
+
+def require_dry_run(dry_run: bool, exit_code: bool) -> None:
+    """Raise UsageError for ``--exit-code`` without ``-n``."""
+    from commands.errors import UsageError
+
+    if exit_code and not dry_run:
+        raise UsageError("cannot use --exit-code alone: it belongs to a dry run", remedy="add -n")

@@ -4,7 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.cli.options import DryRunOption, ExitCodeOption, OutputOption, ReasonOption, TicketOption
+from commands.cli.options import (
+    DryRunOption,
+    ExitCodeOption,
+    OutputOption,
+    ReasonOption,
+    TicketOption,
+    require_dry_run,
+)
 from commands.cli.output import Format
 
 if TYPE_CHECKING:
@@ -39,7 +46,7 @@ def upgrade(
     from commands.errors import UsageError
     from commands.transactions.plan import Purpose
 
-    _require_dry_run(dry_run, exit_code)
+    require_dry_run(dry_run, exit_code)
     if len(set(jails)) != len(jails):
         raise UsageError("cannot upgrade a jail twice at a time", remedy="name each jail once")
     purpose = Purpose(reason=reason, ticket=ticket)
@@ -75,7 +82,7 @@ def rollback(
     from commands.cli import transact
     from commands.transactions.plan import Purpose
 
-    _require_dry_run(dry_run, exit_code)
+    require_dry_run(dry_run, exit_code)
     purpose = Purpose(reason=reason, ticket=ticket)
     with transact.at_work(ctx) as work:
         plan = work.session.requests.rollback(jail)
@@ -85,13 +92,6 @@ def rollback(
         return transact.CHANGES_PENDING if exit_code else 0
     transact.report(done, output, _NOTHING)
     return 0
-
-
-def _require_dry_run(dry_run: bool, exit_code: bool) -> None:
-    from commands.errors import UsageError
-
-    if exit_code and not dry_run:
-        raise UsageError("cannot use --exit-code alone: it belongs to a dry run", remedy="add -n")
 
 
 def _plans(work: "Work", jails: "Sequence[str]", to: str | None) -> "list[Plan]":

@@ -16,11 +16,15 @@ _TCP = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]/\s]+):(\d{1,5})")
 _HTTP = re.compile(r"https?://[^\s/]\S*")
 _SYSLOG = re.compile(r"(?:udp|tcp)://[^\s/]+:\d{1,5}|unix:/\S+")
 _MAX_PORT = 65535
+#: As zfs(8) has it, less the blanks; never the data set of the zpool itself.
+_DATASET = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*(/[A-Za-z0-9][A-Za-z0-9_.:-]*)+")
+#: ZFS allows 255 for data set and snapshot together; names of ours come after it.
+_DATASET_LENGTH = 100
 
 
 def mistakes_in(config: Config) -> list[tuple[KeyPath, str]]:
     """Every mistake: the key, and what is wrong with it."""
-    found = list(_in_places(config))
+    found = [*_in_places(config), *_in_storage(config)]
     for name, template in config.template.items():
         found.extend(((("template", name, *path), text)) for path, text in _in_template(template))
     for name, jail in config.jail.items():
@@ -38,6 +42,7 @@ def _in_places(config: Config) -> Found:
         "keys": config.keys_directory,
         "jails": f"{state}/jails",
         "lxc": f"{state}/lxc",
+        "jail": f"{state}/jail",
     }
     if PurePosixPath(state) == PurePosixPath("/"):
         yield ("state_directory",), "it is the root of the machine; give rootswap a directory of its own"
@@ -54,6 +59,24 @@ def _in_places(config: Config) -> Found:
     for name, path in own.items():
         if _is_beneath(image, path):
             yield ("storage", "image"), f"it is inside {path}, where rootswap keeps its {name}"
+
+
+def _in_storage(config: Config) -> Found:
+    storage = config.storage
+    if storage.driver != "zfs":
+        if storage.dataset is not None:
+            yield ("storage", "dataset"), 'it needs driver = "zfs"'
+        return
+    if storage.image is not None:
+        yield ("storage", "image"), 'it needs driver = "btrfs"; rootswap makes no zpool'
+    if storage.dataset is None:
+        yield ("storage", "dataset"), 'it is missing; driver = "zfs" needs one, as "tank/rootswap"'
+    elif not _DATASET.fullmatch(storage.dataset) or len(storage.dataset) > _DATASET_LENGTH:
+        yield (
+            ("storage", "dataset"),
+            f'{storage.dataset[:60]!r} is not a data set in a zpool, as "tank/rootswap", of at most '
+            f"{_DATASET_LENGTH} characters",
+        )
 
 
 def _in_template(template: TemplateConfig) -> Found:
@@ -83,10 +106,23 @@ def _in_jail(jail: JailConfig, config: Config) -> Found:
     for name in jail.environment:
         if not name or "=" in name or not name.isprintable():
             yield ("environment", name), "it cannot be the name of a variable"
+    if jail.driver == "jail":
+        yield from ((key, 'with driver = "jail" that is for jail.conf to say') for key in _for_jail_conf(jail))
     yield from _in_volumes(jail)
+    yield from _in_quotas(jail, config)
     yield from ((("network", *path), text) for path, text in _in_network(jail.network))
     for name, check in jail.health.items():
         yield from ((("health", name, *path), text) for path, text in _in_health(check))
+
+
+def _for_jail_conf(jail: JailConfig) -> Iterator[KeyPath]:
+    """What is set though the administrator's jail.conf is where it belongs."""
+    if jail.network.kind != "host":
+        yield ("network", "kind")
+    if jail.environment:
+        yield ("environment",)
+    if jail.stop_signal != "SIGTERM":
+        yield ("stop_signal",)
 
 
 def _in_volumes(jail: JailConfig) -> Found:
@@ -102,6 +138,16 @@ def _in_volumes(jail: JailConfig) -> Found:
             elif other in here.parents or here in other.parents:
                 yield ("volumes", name), f"{path} and {other} of volume {its_name} lie in each other"
         seen[here] = name
+
+
+def _in_quotas(jail: JailConfig, config: Config) -> Found:
+    for name, quota in jail.quotas.items():
+        if name not in jail.volumes:
+            yield ("quotas", name), f"there is no volume {name}"
+        elif config.storage.driver != "zfs":
+            yield ("quotas", name), 'it needs driver = "zfs" in the [storage] table'
+        elif quota <= 0:
+            yield ("quotas", name), "it has to be more than 0"
 
 
 def _in_network(network: NetworkConfig) -> Found:

@@ -80,6 +80,7 @@ def read(given: str | None = None) -> Reading:
     origin: dict[KeyPath, str] = {}
     for file in files:
         _merge(merged, _parse(file), file, (), origin)
+    _fill_in(merged)
     try:
         config = Config.model_validate(merged)
     except ValidationError as error:
@@ -111,6 +112,16 @@ def find(given: str | None) -> tuple[str, ...]:
 
 def _etc() -> str:
     return "/usr/local/etc/rootswap" if sys.platform.startswith("freebsd") else "/etc/rootswap"
+
+
+def _fill_in(merged: dict[str, object]) -> None:
+    """The places that are others on FreeBSD, see hier(7): there /var/lib does not exist."""
+    if _etc() == "/etc/rootswap":
+        return
+    merged.setdefault("state_directory", "/var/db/rootswap")
+    storage = merged.setdefault("storage", {})
+    if isinstance(storage, dict):
+        storage.setdefault("path", "/var/db/rootswap/pool")
 
 
 def _usual() -> list[str]:

@@ -45,10 +45,14 @@ class Section(BaseModel):
 
 
 class StorageConfig(Section):
-    """Where templates, releases and volumes live: a mounted Btrfs, or an image that rootswap makes and mounts."""
+    """Where templates, releases and volumes live: a mounted Btrfs, an image that rootswap makes and mounts, or ZFS.
 
-    driver: Literal["btrfs"] = "btrfs"
+    ``dataset`` is what rootswap makes in a zpool that is there, and mounts at ``path``.
+    """
+
+    driver: Literal["btrfs", "zfs"] = "btrfs"
     path: Path = "/var/lib/rootswap/pool"
+    dataset: str | None = None
     image: Path | None = None
     size: Size = 20 << 30
     keep_free: Size = 512 << 20
@@ -94,9 +98,10 @@ class JailConfig(Section):
     """One production unit: its template, what runs in it, its volumes and its health checks."""
 
     template: Name
-    driver: Literal["lxc"] = "lxc"
+    driver: Literal["lxc", "jail"] = "lxc"
     command: tuple[str, ...]
     volumes: dict[Name, Path] = {}
+    quotas: dict[Name, Size] = {}
     network: NetworkConfig = NetworkConfig()
     environment: dict[str, str] = {}
     stop_signal: str = "SIGTERM"

@@ -277,6 +277,10 @@ class Builder(Protocol):
         """Follow the recipe in the directory ``root``. No daemon is started. Raises DriverError, Interrupted."""
         ...
 
+    def clear(self, root: str) -> None:
+        """End and unmount what an interrupted build has left in ``root``; nothing left is success."""
+        ...
+
     def packages(self, root: str) -> dict[str, str]:
         """The installed packages of a root and their versions; empty where no package database is known."""
         ...

@@ -92,3 +92,21 @@ printf '%s' "$1" >/run/rootswap/script
 chmod 700 /run/rootswap/script
 /run/rootswap/script
 """
+
+#: FreeBSD: ``$1`` is the host's resolv.conf, lent to a root that has none, and ``$2`` the script. In a jail, which has
+#: nothing of its own mounted but /dev.
+INSIDE_FREEBSD = r"""
+export HOME=/root PATH=/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin
+umask 022
+lent=
+script=
+trap 'rm -f "$script" $lent' EXIT
+if [ ! -e /etc/resolv.conf ] && [ ! -L /etc/resolv.conf ] && [ -n "$1" ]; then
+    lent=/etc/resolv.conf
+    printf '%s' "$1" >/etc/resolv.conf
+fi
+script=$(mktemp /tmp/rootswap.XXXXXXXX)
+printf '%s' "$2" >"$script"
+chmod 700 "$script"
+"$script"
+"""

@@ -60,6 +60,9 @@ class RootBuilder:
         if completed.status != 0:
             raise DriverError(f"cannot build the root by {recipe.method}: {telling_lines(completed)}")
 
+    def clear(self, root: str) -> None:
+        """Nothing: what a build runs and mounts is in namespaces of its own, and gone with the build."""
+
     def packages(self, root: str) -> dict[str, str]:
         """What dpkg says is installed in the root; empty where there is no dpkg."""
         if self._host.stat(f"{root}/var/lib/dpkg/status") is None:
@@ -82,28 +85,12 @@ class RootBuilder:
                 sources = "".join(f"{line}\n" for line in recipe.sources)
                 return self._inside(root, PREPARE + APT, sources, *recipe.packages)
             case "inside":
-                return self._inside(root, PREPARE + INSIDE, self._script(file))
+                return self._inside(root, PREPARE + INSIDE, checked_script(self._host, file))
 
     def _inside(self, root: str, script: str, *arguments: str) -> list[str]:
         """Run a constant script in the root, with name resolution as on the host."""
-        names = [self._text(path) for path in ("/etc/resolv.conf", "/etc/hosts")]
+        names = [text_of(self._host, path) for path in ("/etc/resolv.conf", "/etc/hosts")]
         return [*CONFINED, "chroot", root, "/bin/sh", "-eu", "-c", script, "rootswap", *names, *arguments]
-
-    def _text(self, path: str) -> str:
-        if self._host.stat(path, follow=True) is None:
-            return ""
-        return self._host.read(path).decode(errors="replace").replace("\0", "")
-
-    def _script(self, path: str) -> str:
-        content = self._host.read(path)
-        try:
-            script = content.decode()
-        except UnicodeDecodeError:
-            script = "\0"
-        if "\0" in script or len(content) > _SCRIPT_BYTES:
-            remedy = "let a short script fetch or start the rest"
-            raise DriverError(f"cannot run {path} inside a root: it is not a text of less than 128 KiB", remedy=remedy)
-        return script
 
     def _check_sum(self, recipe: Recipe, path: str, cancelled: Callable[[], bool]) -> None:
         if recipe.sha256 is None:
@@ -113,6 +100,26 @@ class RootBuilder:
         has = printed.removeprefix("\\").split(" ", 1)[0]
         if has != recipe.sha256:
             raise DriverError(f"cannot use {path}: its SHA-256 is {has}, the recipe wants {recipe.sha256}")
+
+
+def text_of(host: Host, path: str) -> str:
+    """A text file of the host as an argument; empty where there is none."""
+    if host.stat(path, follow=True) is None:
+        return ""
+    return host.read(path).decode(errors="replace").replace("\0", "")
+
+
+def checked_script(host: Host, path: str) -> str:
+    """A script of the host as an argument. Raises DriverError for what cannot be one."""
+    content = host.read(path)
+    try:
+        script = content.decode()
+    except UnicodeDecodeError:
+        script = "\0"
+    if "\0" in script or len(content) > _SCRIPT_BYTES:
+        remedy = "let a short script fetch or start the rest"
+        raise DriverError(f"cannot run {path} inside a root: it is not a text of less than 128 KiB", remedy=remedy)
+    return script
 
 
 def check_recipe(recipe: Recipe) -> None:

@@ -20,6 +20,7 @@ from typing import Literal
 from commands.drivers.base import Completed
 from commands.drivers.files import LocalFiles, failure, told
 from commands.drivers.network import connect, http_status, send
+from commands.drivers.platform import boot_id_of
 from commands.errors import DriverError, Interrupted, ToolMissing, ToolTimedOut
 
 #: struct btrfs_ioctl_vol_args_v2: descriptor of the source, transaction, flags, unused, name.
@@ -47,6 +48,7 @@ _PACKAGES = {
     "losetup": "util-linux",
     "ssh-keygen": "openssh-client",
     "lvs": "lvm2",
+    "systemctl": "systemd",
     "systemd-nspawn": "systemd-container",
     "zfs": "zfsutils-linux",
 }
@@ -170,10 +172,8 @@ class LocalHost(LocalFiles):
             fcntl.ioctl(descriptors[1], _SNAP_CREATE_V2, request)
 
     def boot_id(self) -> str:
-        """The kernel's random id of this boot; the time of the boot where it has none."""
-        if self.stat("/proc/sys/kernel/random/boot_id") is not None:
-            return self.read("/proc/sys/kernel/random/boot_id").decode().strip()
-        return self.run(["sysctl", "-n", "kern.boottime"]).stdout.strip()
+        """What tells this boot from the next; see ``platform``."""
+        return boot_id_of(self)
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------

@@ -156,6 +156,9 @@ class MemoryBuilder:
         self._world.gate(f"before building {root}")
         self._world.gate(f"after building {root}")
 
+    def clear(self, root: str) -> None:
+        """See Builder."""
+
     def packages(self, root: str) -> dict[str, str]:
         """See Builder."""
         return {}

@@ -83,6 +83,10 @@ class LinuxMounts:
             self._host.run(["mount", "-o", "bind", "--", old, new])  # read-only if the old one is
         self._host.run(["umount", "--", old])
 
+    def places(self, source: Source) -> tuple[str, ...]:
+        """Every path at which ``source`` is mounted; of a data set also where a part of it is bound."""
+        return tuple(mount.path for mount in mounted(self._host) if self._is(mount, source))
+
     def _is(self, mount: Mount, source: Source) -> bool:
         if source.kind != "bind":
             return (mount.kind, mount.source) == (source.kind, source.what)

@@ -2,25 +2,34 @@
 
 from commands.drivers.base import Host, JailSpec
 from commands.drivers.loading import load_command
+from commands.drivers.platform import System
 from commands.errors import DriverError
 
 #: What every jail runtime mounts on.
 MOUNT_POINTS = ("/proc", "/sys", "/dev", "/run", "/tmp")  # noqa: S108 the jail's own
+#: jail(8) mounts by itself what the jail's mount.devfs says; all else is in jail.conf.
+FREEBSD_MOUNT_POINTS = ("/dev",)
 #: As many as the kernel follows.
 _SYMLINKS = 40
 _ANY_EXECUTE = 0o111
 
 
-def inspect_root(host: Host, root: str, jail: JailSpec) -> None:
+def inspect_root(host: Host, root: str, jail: JailSpec, system: System = "Linux") -> None:
     """Raise DriverError, telling why, if the jail could not start on ``root``.
 
     Every place that something will be mounted on has to be a real directory, under real directories: a runtime that
     followed a symlink there would mount somewhere else. The command has to be an executable file inside the root,
-    with all its libraries.
+    with all its libraries (which on FreeBSD are not looked at: there is no loader that only lists them in a namespace
+    of its own).
     """
-    for path in [*MOUNT_POINTS, *(volume.path for volume in jail.volumes)]:
+    for path in [
+        *(MOUNT_POINTS if system == "Linux" else FREEBSD_MOUNT_POINTS),
+        *(volume.path for volume in jail.volumes),
+    ]:
         _require_directory(host, root, path, jail)
-    _require_command(host, root, jail)
+    program = _required_command(host, root, jail)
+    if system == "Linux":
+        load_command(host, root, jail, program)
 
 
 def _require_directory(host: Host, root: str, path: str, jail: JailSpec) -> None:
@@ -33,7 +42,8 @@ def _require_directory(host: Host, root: str, path: str, jail: JailSpec) -> None
         raise DriverError(f"cannot run jail {jail.name} on {root}: {path} is not a directory", remedy=remedy)
 
 
-def _require_command(host: Host, root: str, jail: JailSpec) -> None:
+def _required_command(host: Host, root: str, jail: JailSpec) -> bytes:
+    """The content of the jail's program."""
     if not jail.command:
         raise DriverError(f"cannot run jail {jail.name} on {root}: it has no command")
     command = jail.command[0]
@@ -46,8 +56,7 @@ def _require_command(host: Host, root: str, jail: JailSpec) -> None:
     elif not found.mode & _ANY_EXECUTE:
         cause = "is not executable"
     else:
-        load_command(host, root, jail, host.read(file))
-        return
+        return host.read(file)
     raise DriverError(f"cannot run jail {jail.name} on {root}: its command {command} {cause}")
 
 

@@ -36,13 +36,17 @@ class Source:
 
 
 class PoolSpec(BaseModel):
-    """Where the pool is; with ``image``, a sparse file of ``size_bytes`` that rootswap makes and mounts itself."""
+    """Where the pool is; with ``image``, a sparse file of ``size_bytes`` that rootswap makes and mounts itself.
+
+    With ``dataset``, a ZFS data set that rootswap makes in a zpool of the administrator's and mounts at ``path``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     driver: str
     path: str
     image: str | None = None
     size_bytes: int | None = None
+    dataset: str | None = None
 
 
 class Volume(BaseModel):
@@ -51,17 +55,22 @@ class Volume(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     name: Name
     path: str
+    quota_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DataSnapshot:
-    """The volumes of a jail as they were when it was stopped by ``transaction``."""
+    """The volumes of a jail as they were when it was stopped by ``transaction``.
+
+    ``written_bytes`` is what was written to them since, and would be lost with a return; None where nobody counts it.
+    """
 
     jail: Name
     transaction: TransactionId
     volumes: tuple[Name, ...]
     unwound: bool
     path: str
+    written_bytes: int | None = None
 
 
 class JailState(StrEnum):

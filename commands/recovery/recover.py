@@ -17,6 +17,7 @@ from commands.errors import DriverError, UsageError
 from commands.transactions.decide import Action, Circumstances, Course, Way, choose_action, choose_way
 from commands.transactions.engine import Engine
 from commands.transactions.plan import (
+    JailSettled,
     Plan,
     PoolSettled,
     Purpose,
@@ -82,9 +83,12 @@ class Recoverer:
         if not restored:
             restored.extend(self._mount_pool())
         warnings: tuple[str, ...] = ()
+        troubles: list[DriverError] = []
         if self._pool_is_up():
-            restored.extend(self._restore_jails())
+            restored.extend(self._restore_jails(troubles))
             warnings = self._discard_leftovers()
+        if troubles:
+            raise troubles[0]
         return Recovery(tuple(settled), tuple(restored), tuple(sorted(self._stuck())), warnings)
 
     def resolve(self, transaction: str, choice: Choice, by: str, why: str) -> Outcome:
@@ -198,21 +202,32 @@ class Recoverer:
             return ()
         return (self._begin(plan_mount(self._new_id(), settled), "mount the pool after a reboot"),)
 
-    def _restore_jails(self) -> Sequence[Outcome]:
+    def _restore_jails(self, troubles: list[DriverError]) -> Sequence[Outcome]:
+        """Restore every jail that no transaction is open on. One that cannot be looked at keeps no other one down."""
         busy = {status.target for status in self._ledger.open_transactions().values()}
         outcomes = []
         for target, stored in sorted(self._ledger.settled_targets().items()):
             settled = jail_settled(stored) if target.startswith("jail:") and target not in busy else None
             if settled is None:
                 continue
-            seen = self._see(settled.deployment.jail)
-            source = self._drivers.storage.root_source(settled.deployment.release)
-            if seen.mounted and not self._drivers.mounts.holds(settled.deployment.jail.root, source):
-                continue  # somebody else's; `status` tells it, and nothing is started on it
-            if not seen.mounted or (settled.running and not seen.running):
-                plan = plan_restore(self._new_id(), self._config, settled, seen)
+            try:
+                plan = self._restoring(settled)
+            except DriverError as error:
+                troubles.append(error)
+                continue
+            if plan is not None:
                 outcomes.append(self._begin(plan, "restore the jail as it was settled"))
         return outcomes
+
+    def _restoring(self, settled: JailSettled) -> Plan | None:
+        """The plan that brings a jail back; None where all is well, or where somebody else's mount is in the way."""
+        seen = self._see(settled.deployment.jail)
+        source = self._drivers.storage.root_source(settled.deployment.release)
+        if seen.mounted and not self._drivers.mounts.holds(settled.deployment.jail.root, source):
+            return None  # `status` tells it, and nothing is started on it
+        if seen.mounted and (seen.running or not settled.running):
+            return None
+        return plan_restore(self._new_id(), self._config, settled, seen)
 
     def _see(self, jail: JailSpec) -> Seen:
         running = self._drivers.jails[jail.driver].state(jail) is JailState.RUNNING

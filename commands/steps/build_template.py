@@ -31,7 +31,7 @@ class BuildTemplate(Step):
             case Presence.PRESENT:
                 return
             case Presence.PARTIAL:
-                on.storage.destroy_template(self.template, self.head)
+                self.undo(on)
             case _:
                 pass
         on.storage.begin_template(self.template, self.head, self.base)
@@ -39,7 +39,8 @@ class BuildTemplate(Step):
         on.storage.finish_template(self.template, self.head)
 
     def undo(self, on: Drivers) -> None:
-        """Destroy the head."""
+        """Destroy the head, after whatever still runs in it."""
+        on.builder.clear(on.storage.template_path(self.template, self.head))
         on.storage.destroy_template(self.template, self.head)
 
     def fact(self, on: Drivers) -> TemplateBuilt:

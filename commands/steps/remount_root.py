@@ -64,7 +64,7 @@ class RemountRoot(Step):
             if not self._holds(on, self.path, old):
                 raise Foreign(
                     f"cannot change the root of {self.jail}: what is mounted at {self.path} is not ours",
-                    remedy=f"look at it with `findmnt {self.path}` and unmount it yourself",
+                    remedy="look at it with `mount` and unmount it yourself",
                 )
             on.mounts.unmount(self.path)
         if new is None:

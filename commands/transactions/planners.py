@@ -117,7 +117,12 @@ def plan_swap(
     running = settled.running if settled else True
     stage = jail_stage(config, jail.name)
     steps: list[AnyStep] = []
-    missing = tuple(Volume(name=one.name, path=one.path) for one in jail.volumes if one.name not in seen.volumes)
+    quotas = config.jail[jail.name].quotas if jail.name in config.jail else {}
+    missing = tuple(
+        Volume(name=one.name, path=one.path, quota_bytes=quotas.get(one.name))
+        for one in jail.volumes
+        if one.name not in seen.volumes
+    )
     if missing:
         steps.append(CreateVolumes(jail=jail.name, volumes=missing, release=new.release))
     current = old.release if old and seen.mounted else None

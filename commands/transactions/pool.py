@@ -8,4 +8,6 @@ def pool_spec(config: Config) -> PoolSpec:
     """The pool as configured."""
     storage = config.storage
     size = storage.size if storage.image else None
-    return PoolSpec(driver=storage.driver, path=storage.path, image=storage.image, size_bytes=size)
+    return PoolSpec(
+        driver=storage.driver, path=storage.path, image=storage.image, size_bytes=size, dataset=storage.dataset
+    )

@@ -235,7 +235,7 @@ class Preflight:
         if layers > 1 or (layers == 1 and not self._drivers.mounts.holds(now.jail.root, source)):
             raise Refused(
                 f"cannot change {now.jail.name}: what is mounted at {now.jail.root} is not {now.release}",
-                remedy=f"look at it with `findmnt {now.jail.root}`, unmount it and run `rootswap recover`",
+                remedy="look at it with `mount`, unmount it and run `rootswap recover`",
             )
         runtime = self._drivers.jails[now.jail.driver]
         if runtime.state(now.jail) is not JailState.RUNNING:

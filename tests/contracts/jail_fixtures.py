@@ -16,6 +16,7 @@ from commands.drivers.host import LocalHost
 from commands.drivers.lxc import LxcJails
 from commands.drivers.lxc_config import cgroup_of
 from commands.drivers.memory import MemoryWorld
+from tests.fakes.jail_site import ONE, ROOT, TWO, jail_site
 
 PROGRAMS = ("sh", "sleep", "cat", "env", "id", "setpriv")
 MOUNT_POINTS = ("proc", "sys", "dev", "run", "tmp", "data")
@@ -89,6 +90,14 @@ def lxc_bench(directory: Path) -> Iterator[JailBench]:
             lose_root=lambda: site.root.rename(directory / "lost"),
         )
         yield bench
+
+
+@contextmanager
+def freebsd_bench(_directory: Path) -> Iterator[JailBench]:
+    """A FreeBSD jail, on a FreeBSD in memory that answers as a real one has answered."""
+    site = jail_site()
+    lose = f"umount {ROOT}"
+    yield JailBench(site.jails, site.spec(), ONE, TWO, lose_root=lambda: site.sh(lose))
 
 
 @dataclass

@@ -7,13 +7,13 @@ import pytest
 
 from commands.drivers.base import JailState
 from commands.errors import DriverError
-from tests.contracts.jail_fixtures import JailBench, lxc_bench, memory_bench
+from tests.contracts.jail_fixtures import JailBench, freebsd_bench, lxc_bench, memory_bench
 
 
-@pytest.fixture(params=["memory", pytest.param("lxc", marks=pytest.mark.real)])
+@pytest.fixture(params=["memory", "freebsd", pytest.param("lxc", marks=pytest.mark.real)])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JailBench]:
     """Each runtime in turn."""
-    with {"memory": memory_bench, "lxc": lxc_bench}[request.param](tmp_path) as made:
+    with {"memory": memory_bench, "freebsd": freebsd_bench, "lxc": lxc_bench}[request.param](tmp_path) as made:
         yield made
 
 

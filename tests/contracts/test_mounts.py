@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from commands.drivers import mounts_freebsd
 from commands.drivers.base import Mounts, Source
 from commands.drivers.host import LocalHost
 from commands.drivers.memory import MemoryWorld
 from commands.drivers.mounts import LinuxMounts, parse_mounts, topmost
-from commands.errors import DriverError, Foreign
+from commands.errors import DriverError, Foreign, ToolTimedOut
 from tests.contracts.real import require_root, sh, unmount_all
+from tests.fakes.host import Hang
+from tests.fakes.jail_site import ONE, ROOT, TWO, JailSite, jail_site
 
 
 @dataclass
@@ -53,9 +56,25 @@ def _linux(directory: Path) -> Iterator[Backend]:
         unmount_all(directory)
 
 
-@pytest.fixture(params=["memory", pytest.param("linux", marks=pytest.mark.real)])
+def _freebsd(kind: str) -> Iterator[Backend]:
+    """On a FreeBSD in memory: snapshots of ZFS, or directories shown by nullfs."""
+    site = jail_site()
+    site.sh("mkdir -p /rs/one /rs/two")
+    one, two = (ONE, TWO) if kind == "freebsd zfs" else (Source("bind", "/rs/one"), Source("bind", "/rs/two"))
+    site.sh(f"umount {ROOT}")
+
+    def plant(path: str) -> None:
+        assert site.sh(f"mkdir -p {path}; mount -t tmpfs tmpfs {path}") == ""
+
+    yield Backend(site.mounts, one, two, "/rs/home", plant)
+
+
+@pytest.fixture(params=["memory", "freebsd zfs", "freebsd nullfs", pytest.param("linux", marks=pytest.mark.real)])
 def on(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
-    yield from _memory() if request.param == "memory" else _linux(tmp_path)
+    if request.param.startswith("freebsd"):
+        yield from _freebsd(request.param)
+    else:
+        yield from _memory() if request.param == "memory" else _linux(tmp_path)
 
 
 def test_a_source_is_mounted_once_and_again_without_a_second_layer(on: Backend) -> None:
@@ -253,3 +272,95 @@ def test_the_topmost_mount_is_known_by_its_parents_not_by_the_order_of_the_table
     top = topmost(backwards, "/var/tmp/a b")
     assert top is not None
     assert top.id == 61
+
+
+# --- FreeBSD ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def site() -> JailSite:
+    return jail_site()
+
+
+def test_a_path_with_a_blank_in_it_is_found_again(site: JailSite) -> None:
+    site.mounts.mount(Source("bind", "/rs/volumes/web/home"), "/rs/a place/root")
+    assert site.mounts.layers("/rs/a place/root") == 1
+    assert site.mounts.holds("/rs/a place/root", Source("bind", "/rs/volumes/web/home"))
+    site.mounts.unmount("/rs/a place/root")
+    assert site.mounts.layers("/rs/a place/root") == 0
+
+
+def test_of_stacked_mounts_the_latest_is_what_counts(site: JailSite) -> None:
+    site.sh(f"mount -t tmpfs tmpfs {ROOT}")
+    assert site.mounts.layers(ROOT) == 2
+    assert not site.mounts.holds(ROOT, ONE)
+    site.mounts.unmount(ROOT)
+    assert site.mounts.holds(ROOT, ONE)
+
+
+def test_an_unmount_whose_answer_is_lost_is_not_an_error_the_second_time(site: JailSite) -> None:
+    def lose(argv: tuple[str, ...]) -> None:
+        if argv[0] == "umount":
+            raise Hang
+
+    site.host.late.append(lose)
+    with pytest.raises(ToolTimedOut):
+        site.mounts.unmount(ROOT)
+    site.host.late.clear()
+    site.mounts.unmount(ROOT)
+    assert site.mounts.layers(ROOT) == 0
+
+
+@pytest.mark.parametrize("kind", ["zfs", "nullfs"])
+def test_a_move_that_was_cut_off_leaves_neither_place_for_the_step_to_go_on_from(site: JailSite, kind: str) -> None:
+    source = ONE if kind == "zfs" else Source("bind", "/rs/volumes/web/home")
+    site.mounts.unmount(ROOT)
+    site.mounts.mount(source, "/rs/stage")
+
+    def cut(argv: tuple[str, ...]) -> None:
+        if argv[:2] == ("mount", "-t"):
+            raise Hang
+
+    site.host.hooks.append(cut)
+    with pytest.raises(ToolTimedOut):
+        site.mounts.move("/rs/stage", ROOT)
+    assert (site.mounts.layers("/rs/stage"), site.mounts.layers(ROOT)) == (0, 0)
+
+
+def test_a_mount_that_is_in_both_places_is_moved_to_the_new_one(site: JailSite) -> None:
+    source = Source("bind", "/rs/volumes/web/home")
+    site.mounts.unmount(ROOT)
+    for path in ("/rs/stage", ROOT):
+        site.mounts.mount(source, path)
+    site.mounts.move("/rs/stage", ROOT)
+    assert (site.mounts.layers("/rs/stage"), site.mounts.holds(ROOT, source)) == (0, True)
+
+
+def test_every_place_of_a_data_set_is_known_with_what_a_nullfs_shows_of_it(site: JailSite) -> None:
+    data_set = Source("zfs", "tank/web")
+    assert site.mounts.places(data_set) == ("/rs/templates/web",)
+    for source, path in (("/rs/templates/web/etc", "/rs/shown"), ("/rs/templates", "/rs/not-shown")):
+        site.mounts.mount(Source("bind", source), path)
+    assert site.mounts.places(data_set) == ("/rs/templates/web", "/rs/shown")
+    assert site.mounts.places(ONE) == (ROOT,)
+    assert site.mounts.places(Source("zfs", "tank")) == ()
+
+
+FREEBSD_TABLE = """\
+/dev/vtbd0\t\t/\t\t\tufs\trw\t\t1 1
+devfs\t\t\t/rs/jails/web/root/dev\tdevfs\trw\t\t0 0
+tank/rootswap/templates/web@r 2 /rs/jails/web one/root\tzfs\tro,noatime,nfsv4acls \t0 0
+/rs/a\\040b\t\t/rs/c\\040d\t\tnullfs\tro,noatime \t0 0
+"""
+
+
+def test_freebsds_table_is_read_with_blanks_tabs_and_escapes() -> None:
+    table = mounts_freebsd.parse_mounts(FREEBSD_TABLE)
+    assert [(mount.special, mount.path, mount.kind, mount.read_only) for mount in table] == [
+        ("/dev/vtbd0", "/", "ufs", False),
+        ("devfs", "/rs/jails/web/root/dev", "devfs", False),
+        ("tank/rootswap/templates/web@r 2", "/rs/jails/web one/root", "zfs", True),
+        ("/rs/a b", "/rs/c d", "nullfs", True),
+    ]
+    with pytest.raises(DriverError, match="is not a line of fstab"):
+        mounts_freebsd.parse_mounts("mount: usage\n")

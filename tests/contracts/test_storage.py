@@ -10,6 +10,8 @@ from commands.drivers.base import PoolSpec, Presence, Storage, Volume
 from commands.drivers.memory import MemoryWorld
 from commands.errors import DriverError, Foreign
 from tests.contracts.real import real_pool
+from tests.fakes.world import Platform
+from tests.fakes.zfs_pool import fake_pool
 
 HEAD, NEXT, TX, TRASH = "aaaaaaaa", "bbbbbbbb", "cccccccc", "dddddddd"
 RELEASE = f"debian@{TX}"
@@ -23,14 +25,15 @@ class Backend:
     storage: Storage
     pool: PoolSpec
     plant: Callable[[str], None]
+    make_directory: Callable[[str], object] = lambda path: Path(path).mkdir(parents=True)
 
     def head(self, head: str = HEAD) -> None:
         """A finished head of the template debian."""
         self.storage.begin_template("debian", head, None)
-        root = Path(self.storage.template_path("debian", head))
-        if root.is_absolute():
-            (root / "var/log").mkdir(parents=True)
-            (root / "home").mkdir()
+        root = self.storage.template_path("debian", head)
+        if root.startswith("/"):
+            self.make_directory(f"{root}/var/log")
+            self.make_directory(f"{root}/home")
         self.storage.finish_template("debian", head)
 
     def release(self) -> None:
@@ -64,9 +67,20 @@ def _btrfs(directory: Path) -> Iterator[Backend]:
         yield Backend(real.storage, real.spec, plant)
 
 
-@pytest.fixture(params=["memory", pytest.param("btrfs", marks=pytest.mark.real)])
+def _zfs(platform: Platform) -> Iterator[Backend]:
+    with fake_pool(platform) as fake:
+        yield Backend(fake.storage, fake.spec, fake.plant, fake.world.make_directory)
+
+
+@pytest.fixture(params=["memory", pytest.param("btrfs", marks=pytest.mark.real), "zfs on freebsd", "zfs on linux"])
 def on(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
-    yield from _memory() if request.param == "memory" else _btrfs(tmp_path)
+    match request.param:
+        case "memory":
+            yield from _memory()
+        case "btrfs":
+            yield from _btrfs(tmp_path)
+        case _:
+            yield from _zfs("linux" if "linux" in request.param else "freebsd")
 
 
 # --- pool -------------------------------------------------------------------------------------------------------------

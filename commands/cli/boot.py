@@ -1,0 +1,115 @@
+"""``rootswap boot install`` and ``boot remove``: have the machine recover by itself when it boots."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from commands.cli.options import DryRunOption, ExitCodeOption, OutputOption, config_path, read_config, require_dry_run
+from commands.cli.output import Format, show
+
+if TYPE_CHECKING:
+    from commands.drivers.base import Host
+    from commands.drivers.boot_service import BootService
+
+
+def install(
+    ctx: typer.Context,
+    dry_run: DryRunOption = False,
+    exit_code: ExitCodeOption = False,
+    output: OutputOption = Format.TABLE,
+) -> int:
+    """Have the machine recover by itself at every boot.
+
+    Writes systemd units on Linux, a script for rc on FreeBSD: open transactions are settled and every jail's root is
+    mounted before jails start. Linux also verifies the ledger once a day. Files that rootswap did not write stay.
+
+    Example: rootswap boot install -n
+    """
+    from commands.cli.transact import CHANGES_PENDING, require_root
+    from commands.drivers.boot_service import require_not_foreign
+
+    require_dry_run(dry_run, exit_code)
+    require_root()
+    service = _service(ctx, checks_program=True)
+    found = service.found()
+    for one in found:
+        require_not_foreign(one)
+    pending = [one.file for one in found if one.there != "as wanted"]
+    changes = bool(pending) or not service.is_enabled()
+    if changes and not dry_run:
+        service.install()
+    files = [
+        {
+            "path": one.file.path,
+            "mode": f"{one.file.mode:04o}",
+            "changes": one.file in pending,
+            "content": one.file.text,
+        }
+        for one in found
+    ]
+    lines = [f"{'write' if dry_run else 'wrote'} {file.path}" for file in pending]
+    if changes:
+        lines.append("run them at every boot" if dry_run else "they run at every boot")
+    if dry_run:
+        lines += [f"\n--- {file.path}\n{file.text}" for file in pending]
+    text = "\n".join(lines) or "nothing to do: the boot files are there"
+    show(output, {"changed": changes and not dry_run, "pending": changes and dry_run, "files": files}, text)
+    return CHANGES_PENDING if changes and dry_run and exit_code else 0
+
+
+def remove(
+    ctx: typer.Context,
+    dry_run: DryRunOption = False,
+    exit_code: ExitCodeOption = False,
+    output: OutputOption = Format.TABLE,
+) -> int:
+    """Take away what `boot install` has written, and nothing else.
+
+    Example: rootswap boot remove
+    """
+    from commands.cli.transact import CHANGES_PENDING, require_root
+
+    require_dry_run(dry_run, exit_code)
+    require_root()
+    service = _service(ctx, checks_program=False)
+    found = service.found()
+    there = [one.file.path for one in found if one.there in ("as wanted", "other")]
+    if there and not dry_run:
+        service.remove()
+    lines = [f"{'remove' if dry_run else 'removed'} {path}" for path in there]
+    lines += [f"left {one.file.path}, which rootswap did not write" for one in found if one.there == "foreign"]
+    text = "\n".join(lines) or "nothing to do: there are no boot files of rootswap"
+    show(output, {"changed": bool(there) and not dry_run, "pending": bool(there) and dry_run, "files": there}, text)
+    return CHANGES_PENDING if there and dry_run and exit_code else 0
+
+
+def _service(ctx: typer.Context, *, checks_program: bool) -> "BootService":
+    from commands.drivers.boot_files import boot_files
+    from commands.drivers.boot_service import BootService
+    from commands.drivers.host import LocalHost
+    from commands.drivers.platform import system_of
+
+    config = read_config(ctx)
+    host = LocalHost()
+    system = system_of(host)
+    command = _command(ctx, host) if checks_program else ["rootswap"]
+    return BootService(host, system, boot_files(system, command, config.state_directory))
+
+
+def _command(ctx: typer.Context, host: "Host") -> list[str]:
+    """How this very rootswap is called: what a boot runs as root, nobody else may be able to change."""
+    import os
+    import sys
+
+    from commands.drivers.trusted import require_trusted
+    from commands.errors import Refused
+
+    program = os.path.abspath(sys.argv[0])
+    if not os.access(program, os.X_OK) or os.path.isdir(program):
+        raise Refused(
+            f"cannot tell the boot how to call rootswap: {program} is not a program",
+            remedy="run it by its installed name, as /usr/local/bin/rootswap",
+        )
+    require_trusted(host, os.path.realpath(program))
+    given = config_path(ctx)
+    return [program, *(["--config", os.path.abspath(given)] if given else [])]
