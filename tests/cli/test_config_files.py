@@ -69,7 +69,7 @@ def test_a_file_that_is_not_utf_8_is_named_with_its_line(fast_directory: Path) -
     [
         ("stat_directory = '/x'", "stat_directory: unknown key; did you mean state_directory?"),
         ("[jail.web]\ntemplate='t'\ncommand=['/x']\nhelth=1", "jail.web.helth: unknown key; did you mean health?"),
-        ("[storage]\nzzz = 1", "storage.zzz: unknown key; known here: driver, image, keep_free, path, size"),
+        ("[storage]\nzzz = 1", "storage.zzz: unknown key; known here: dataset, driver, image, keep_free, path, size"),
         ("[storage]\nsize = '12 apples'", "storage.size: '12 apples' is not a size: a number and one of K, M, G, T, "
          "as in 20G"),
         ("[storage]\npath = 'pool'", "storage.path: 'pool' is not an absolute path without '..'"),

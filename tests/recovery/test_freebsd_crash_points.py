@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from commands.bootstrap import Session
 from commands.transactions.plan import Plan, Purpose
 from ledger.lifecycle import State
 from ledger.reader import LedgerReader
