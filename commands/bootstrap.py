@@ -26,6 +26,8 @@ from ledger.names import new_transaction_id
 
 # Imported where they are used: a command that only reads does not pay for an engine.
 if TYPE_CHECKING:
+    from commands.drivers.base import Builder
+    from commands.drivers.zfs_pool import ZfsMounts
     from commands.recovery.recover import Recoverer
     from commands.transactions.engine import Engine, Observer
     from commands.transactions.requests import Requests
@@ -50,39 +52,73 @@ class Session:
     sealed: "Sealed | None" = None
 
 
+class Runtimes(dict[str, Jails]):
+    """The jail runtimes of a host by their names in the configuration. One that it cannot have is a DriverError."""
+
+    def __init__(self, system: str, runtimes: Mapping[str, Jails]) -> None:
+        super().__init__(runtimes)
+        self._system = system
+
+    def __missing__(self, name: str) -> Jails:
+        """Raise DriverError."""
+        from commands.errors import DriverError
+
+        remedy = f"choose among {', '.join(self)} as the driver of the jail"
+        raise DriverError(f"cannot run jails by {name}: the host runs {self._system}", remedy=remedy)
+
+
 def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Interrupt) -> Drivers:
-    """The drivers that the configuration asks for, on one host."""
-    from commands.drivers.btrfs import BtrfsStorage
-    from commands.drivers.builders import RootBuilder
-    from commands.drivers.builders_freebsd import FreeBsdBuilder
+    """The drivers that the configuration asks for, on one host: those of the system that the host says it is.
+
+    Only these are loaded: while a jail is down, and at the start of a command, nothing else is to be read.
+    """
     from commands.drivers.health import HostHealth
-    from commands.drivers.jail import FreeBsdJails
-    from commands.drivers.lxc import LxcJails
-    from commands.drivers.mounts import LinuxMounts
-    from commands.drivers.mounts_freebsd import FreeBsdMounts
     from commands.drivers.platform import system_of
     from commands.drivers.roots import inspect_root
-    from commands.drivers.zfs import ZfsStorage
-    from commands.transactions.pool import pool_spec
 
     system = system_of(host)
-    mounts = FreeBsdMounts(host) if system == "FreeBSD" else LinuxMounts(host)
-    pool = pool_spec(config)
-    storage: Storage = ZfsStorage(host, mounts, pool) if pool.driver == "zfs" else BtrfsStorage(host, pool)
-    jails: Mapping[str, Jails] = {
-        "lxc": LxcJails(host, f"{config.state_directory}/lxc"),
-        "jail": FreeBsdJails(host, f"{config.state_directory}/jail", clock),
-    }
+    mounts, builder, runtimes = (_on_freebsd if system == "FreeBSD" else _on_linux)(config, host, clock)
+    jails = Runtimes(system, runtimes)
     return Drivers(
-        storage=storage,
+        storage=_storage(config, host, mounts),
         mounts=mounts,
         jails=jails,
         health=HostHealth(host, jails),
-        builder=FreeBsdBuilder(host) if system == "FreeBSD" else RootBuilder(host),
+        builder=builder,
         clock=clock,
         cancelled=lambda: interrupt.signal is not None,
         inspect_root=lambda root, jail: inspect_root(host, root, jail, system),
     )
+
+
+def _on_linux(config: Config, host: BtrfsHost, _clock: Clock) -> "tuple[ZfsMounts, Builder, Mapping[str, Jails]]":
+    from commands.drivers.builders import RootBuilder
+    from commands.drivers.lxc import LxcJails
+    from commands.drivers.mounts import LinuxMounts
+
+    return LinuxMounts(host), RootBuilder(host), {"lxc": LxcJails(host, f"{config.state_directory}/lxc")}
+
+
+def _on_freebsd(config: Config, host: BtrfsHost, clock: Clock) -> "tuple[ZfsMounts, Builder, Mapping[str, Jails]]":
+    from commands.drivers.builders_freebsd import FreeBsdBuilder
+    from commands.drivers.jail import FreeBsdJails
+    from commands.drivers.mounts_freebsd import FreeBsdMounts
+
+    jails = FreeBsdJails(host, f"{config.state_directory}/jail", clock)
+    return FreeBsdMounts(host), FreeBsdBuilder(host), {"jail": jails}
+
+
+def _storage(config: Config, host: BtrfsHost, mounts: "ZfsMounts") -> Storage:
+    from commands.transactions.pool import pool_spec
+
+    pool = pool_spec(config)
+    if pool.driver == "zfs":
+        from commands.drivers.zfs import ZfsStorage
+
+        return ZfsStorage(host, mounts, pool)
+    from commands.drivers.btrfs import BtrfsStorage
+
+    return BtrfsStorage(host, pool)
 
 
 def make_origin(boot_id: str, invoked: tuple[str, ...]) -> Origin:

@@ -8,6 +8,10 @@ from commands.cli.options import DryRunOption, ExitCodeOption, OutputOption, con
 from commands.cli.output import Format, show
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from commands.cli.checkup import Finding
+    from commands.config import Config
     from commands.drivers.base import Host
     from commands.drivers.boot_service import BootService
 
@@ -113,3 +117,31 @@ def _command(ctx: typer.Context, host: "Host") -> list[str]:
     require_trusted(host, os.path.realpath(program))
     given = config_path(ctx)
     return [program, *(["--config", os.path.abspath(given)] if given else [])]
+
+
+def boot_findings(config: "Config") -> "Iterator[Finding]":
+    """For ``doctor``: whether the machine recovers by itself. Silent where there is neither systemd nor rc(8)."""
+    from commands.cli.checkup import Finding
+    from commands.drivers.boot_files import boot_files
+    from commands.drivers.boot_service import BootService
+    from commands.drivers.host import LocalHost
+    from commands.drivers.platform import system_of
+    from ledger.errors import RootswapError
+
+    host = LocalHost()
+    try:
+        system = system_of(host)
+        service = BootService(host, system, boot_files(system, ["rootswap"], config.state_directory))
+        recover, is_enabled = service.found()[0], service.is_enabled()
+    except RootswapError as error:
+        yield Finding("boot", "warning", error.message, error.remedy)
+        return
+    path = recover.file.path
+    if system == "Linux" and host.stat(path.rpartition("/")[0]) is None:
+        return
+    if recover.there == "foreign":
+        yield Finding("boot", "warning", f"{path} was not written by rootswap", "see that it runs `rootswap recover`")
+    elif recover.there == "absent" or not is_enabled:
+        yield Finding("boot", "warning", "the machine does not recover by itself", "`rootswap boot install`")
+    else:
+        yield Finding("boot", "ok", path)

@@ -65,7 +65,9 @@ def examine(given: str | None) -> list[Finding]:
         findings.append(_of("configuration", error))
     findings += _tools(config)
     if config is not None:
-        findings += [*_state(config), *_ledger(config), *_pool(config)]
+        from commands.cli.boot import boot_findings
+
+        findings += [*_state(config), *_ledger(config), *_pool(config), *boot_findings(config)]
     return findings
 
 

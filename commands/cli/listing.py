@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from commands.cli import options
-from commands.cli.output import Cell, Format, Table
+from commands.cli.output import Cell, Format, Table, size
 from commands.cli.reading import UtcOption, open_ledger, show_lines, when
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ class JailItem(NamedTuple):
 
 
 class VolumeItem(NamedTuple):
-    """A volume, or a data snapshot of several: ``state`` is in use, kept, or unwound."""
+    """A volume, or a data snapshot of several: ``state`` is in use, kept, or unwound.
+
+    ``written_bytes`` is what was written to the volumes since the snapshot, where the storage counts it.
+    """
 
     jail: str
     kind: str
@@ -63,6 +66,7 @@ class VolumeItem(NamedTuple):
     transaction: str | None
     taken_at: str | None
     path: str
+    written_bytes: int | None = None
 
 
 # --- template list ----------------------------------------------------------------------------------------------------
@@ -213,7 +217,11 @@ def volumes(
         [item.jail, item.kind, _joined(item.volumes), item.state, item.transaction, when(item.taken_at, utc), item.path]
         for item in items
     ]
-    columns = ("jail", "kind", "volumes", "state", "transaction", "taken", "path")
+    columns: tuple[str, ...] = ("jail", "kind", "volumes", "state", "transaction", "taken", "path")
+    if any(item.written_bytes is not None for item in items):
+        columns = (*columns, "written since")
+        for row, item in zip(rows, items, strict=True):
+            row.append(None if item.written_bytes is None else size(item.written_bytes))
     empty = "no volumes: they are created when a jail that has some is deployed with `rootswap upgrade JAIL`"
     show_lines(output, [item._asdict() for item in items], VolumeItem._fields, Table(columns, rows, empty))
 
@@ -233,6 +241,7 @@ def volume_items(reader: "LedgerReader", on: "Drivers", jail: str) -> list[Volum
             found.transaction,
             _snapshot_time(reader, found.transaction),
             found.path,
+            found.written_bytes,
         )
         for found in on.storage.snapshots(jail)
     ]

@@ -51,6 +51,7 @@ _PACKAGES = {
     "systemctl": "systemd",
     "systemd-nspawn": "systemd-container",
     "zfs": "zfsutils-linux",
+    "zpool": "zfsutils-linux",
 }
 
 

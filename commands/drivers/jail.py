@@ -6,12 +6,13 @@ after it is gone. Whether a jail runs is asked of the kernel each time, and the 
 mount that is left in the root of a jail that does not run makes it half stopped.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 
 from commands.drivers.base import Completed, Host, JailSpec, JailState, MountedVolume, Source
-from commands.drivers.jail_conf import check_conf, conf_of
+from commands.drivers.jail_conf import check_conf, conf_of, places_of
 from commands.drivers.jls import ListedJail, listed_jails
 from commands.drivers.mounts_freebsd import Mount, beneath, is_of, mounted, topmost
 from commands.drivers.trusted import require_trusted
@@ -25,6 +26,9 @@ _KILL_TIMEOUT_S = 10.0
 _POLL_S = 0.05
 #: What jail(8) mounts by itself (mount.devfs, mount.fdescfs, mount.procfs), where, and leaves after a removal by force.
 _KERNEL = {"dev": "devfs", "dev/fd": "fdescfs", "proc": "procfs"}
+
+#: What jail(8) says when a jail that is dying keeps a number that jail.conf wants.
+_IN_THE_WAY = re.compile(r"dying|already exists")
 
 #: Runs a command with its output at the end of a file: a daemon that the jail leaves behind must not die of a closed
 #: pipe when it next prints something.
@@ -53,35 +57,49 @@ class FreeBsdJails:
         self._require_alone(jail)
 
     def state(self, jail: JailSpec) -> JailState:
-        """What the kernel says; STOPPING while something is still mounted in the root of a jail that does not run.
+        """What the kernel says, and the mount table: a jail without its volumes is half started or half stopped.
 
-        A jail that is dying does not run: it has no process left, and another one can be made of the same name.
+        STARTING is one that runs on its root without them, because somebody has started it by hand; STOPPING one that
+        is gone, and something is still mounted in its root. A jail that is dying is gone: it has no process left, and
+        another one can be made of the same name.
         """
-        if self._alive(jail) is not None:
-            return JailState.RUNNING
-        return JailState.STOPPING if beneath(mounted(self._host), jail.root) else JailState.STOPPED
+        found = self._alive(jail)
+        if found is None:
+            return JailState.STOPPING if beneath(mounted(self._host), jail.root) else JailState.STOPPED
+        if found.path == jail.root and not _has_volumes(jail, mounted(self._host)):
+            return JailState.STARTING
+        return JailState.RUNNING
 
     def runs_on(self, jail: JailSpec, source: Source) -> bool:
         """Whether the jail runs on ``source``, mounted at its path and nothing over it, with all its volumes."""
         found = self._alive(jail)
-        return found is not None and self._is_whole(jail, found, source)
+        if found is None or found.path != jail.root:
+            return False
+        table = mounted(self._host)
+        roots = [mount for mount in table if mount.path == jail.root]
+        return len(roots) == 1 and is_of(roots[0], source) and _has_volumes(jail, table)
 
     def start(self, jail: JailSpec) -> None:
-        """Mount the volumes and create the jail; returns when exec.start is over. What a crash left is cleared first.
+        """Mount the volumes and create the jail; returns when exec.start is over. A half started one is stopped first.
 
         If exec.start fails or times out, jail(8) removes the jail by itself. Raises Foreign when a jail of that name
-        runs elsewhere or without its volumes: somebody has started it by hand.
+        runs elsewhere, or another one on our root.
         """
         found = self._alive(jail)
-        if found is not None:
-            if self._is_whole(jail, found, None):
-                return
+        if found is not None and found.path != jail.root:
             remedy = f"stop it with `rootswap jail stop {jail.name}`"
-            cause = f"a jail of that name runs on {found.path}, and not as it is configured here"
-            raise Foreign(f"cannot start jail {jail.name}: {cause}", remedy=remedy)
+            raise Foreign(f"cannot start jail {jail.name}: a jail of that name runs on {found.path}", remedy=remedy)
+        if found is not None:
+            if _has_volumes(jail, mounted(self._host)):
+                return
+            self._remove(jail)
         conf = self._conf(jail)
-        if topmost(mounted(self._host), jail.root) is None:
-            raise DriverError(f"cannot start jail {jail.name}: nothing is mounted at {jail.root}")
+        layers = sum(mount.path == jail.root for mount in mounted(self._host))
+        if layers != 1:
+            cause = (
+                f"nothing is mounted at {jail.root}" if layers == 0 else f"{layers} mounts are stacked at {jail.root}"
+            )
+            raise DriverError(f"cannot start jail {jail.name}: {cause}", remedy="see `mount` for what is there")
         self._clear(jail)
         self._require_alone(jail)
         for volume in _outer_first(jail):
@@ -111,7 +129,7 @@ class FreeBsdJails:
     def _create(self, jail: JailSpec, conf: str) -> None:
         """``jail -c``, once more if a jail that is dying was in the way. The reason for a failure is jail(8)'s own."""
         said = self._launch(jail, conf)
-        if self._alive(jail) is None and self._dies(jail):
+        if self._alive(jail) is None and _IN_THE_WAY.search(said) and self._dies(jail):
             self._until(lambda: not self._dies(jail), jail.start_timeout_s)
             said = self._launch(jail, conf)
         if self._alive(jail) is None:
@@ -148,11 +166,9 @@ class FreeBsdJails:
                 said = self._host.run([*named, "-R", jail.name], check=False, timeout_s=_KILL_TIMEOUT_S).stderr
         if self._alive(jail) is not None:
             cause = jails_own_words(said, jail.name) or "jail(8) has left it there"
-            remedy = (
-                f"it runs, perhaps without what its exec.stop had ended by then: look with `jexec {jail.name} ps ax`, "
-                f"and mend exec.stop"
-            )
-            raise DriverError(f"cannot stop jail {jail.name}: {cause}", remedy=remedy)
+            rest = "it runs on, perhaps without what its exec.stop had ended by then"
+            remedy = f"look at it with `jexec {jail.name} ps ax`, and mend exec.stop"
+            raise DriverError(f"cannot stop jail {jail.name}: {cause}; {rest}", remedy=remedy)
 
     # --- what is mounted in the root ---
 
@@ -164,15 +180,19 @@ class FreeBsdJails:
     def _clear(self, jail: JailSpec) -> None:
         """Unmount what is left in the root of a jail that does not run, inside out, even where the root itself is gone.
 
-        Raises Foreign for a mount that is neither a volume's place nor one that jail(8) makes.
+        Raises Foreign for a mount that is neither a volume's place nor one that jail(8) makes: what jail.conf mounts is
+        left there when a jail was removed by force.
         """
         ours = {_place(jail, volume): "nullfs" for volume in jail.volumes}
         ours |= {f"{jail.root}/{place}": kind for place, kind in _KERNEL.items()}
         left = beneath(mounted(self._host), jail.root)
         if left:
             self._require_alone(jail)
+        conf = conf_of(self._host, jail)
+        is_strange = conf is not None and any(ours.get(mount.path) != mount.kind for mount in left)
+        configured = places_of(self._host, jail, conf) if conf is not None and is_strange else frozenset()
         for mount in left:
-            if ours.get(mount.path) != mount.kind:
+            if ours.get(mount.path) != mount.kind and mount.path not in configured:
                 remedy = f"unmount it with `umount {mount.path}`"
                 raise Foreign(
                     f"cannot clear the root of jail {jail.name}: {mount.special} is mounted at {mount.path}, not by us",
@@ -187,16 +207,6 @@ class FreeBsdJails:
             raise DriverError(f"cannot stop jail {jail.name}: {mount.path} stays in use", remedy=remedy)
 
     # --- looks ---
-
-    def _is_whole(self, jail: JailSpec, found: ListedJail, source: Source | None) -> bool:
-        """Whether a living jail has its root where it belongs, with all its volumes; on ``source`` if one is given."""
-        table = mounted(self._host)
-        roots = [mount for mount in table if mount.path == jail.root]
-        if found.path != jail.root or len(roots) != 1 or not (source is None or is_of(roots[0], source)):
-            return False
-        tops = (topmost(table, _place(jail, volume)) for volume in jail.volumes)
-        wanted = (Source("bind", volume.source) for volume in jail.volumes)
-        return all(top is not None and is_of(top, one) for top, one in zip(tops, wanted, strict=True))
 
     def _alive(self, jail: JailSpec) -> ListedJail | None:
         return next((one for one in listed_jails(self._host) if one.name == jail.name and not one.dying), None)
@@ -236,6 +246,12 @@ def jails_own_words(printed: str, name: str) -> str:
     """The last of what jail(8) says is wrong, without the names that the sentence has already; empty if nothing."""
     said = [line for line in printed.splitlines() if line.startswith(("jail: ", "mount", "umount: "))]
     return said[-1].removeprefix("jail: ").removeprefix(f"{name}: ") if said else ""
+
+
+def _has_volumes(jail: JailSpec, table: Sequence[Mount]) -> bool:
+    """Whether every volume is mounted at its place."""
+    tops = ((topmost(table, _place(jail, volume)), volume.source) for volume in jail.volumes)
+    return all(top is not None and is_of(top, Source("bind", source)) for top, source in tops)
 
 
 def _outer_first(jail: JailSpec) -> list[MountedVolume]:

@@ -1,8 +1,10 @@
 """What jail.conf(5) says of the jails, as jail(8) itself reads it. The file is the administrator's; it is only read.
 
 ``jail -e`` (FreeBSD 14) prints every configured jail, wildcards and variables resolved. It has been read about in the
-manual page and never been run: where its answer is not understood, nothing is concluded from it.
+manual page and the source of jail(8), and never been run: where its answer is not understood, nothing is concluded.
 """
+
+import re
 
 from commands.drivers.base import Host, JailSpec
 from commands.errors import DriverError
@@ -44,6 +46,16 @@ def check_conf(host: Host, jail: JailSpec, conf: str) -> None:
             "and not be started again",
             remedy=remedy,
         )
+
+
+def places_of(host: Host, jail: JailSpec, conf: str) -> frozenset[str]:
+    """Every path that jail.conf has something mounted at, by ``mount`` or ``mount.fstab``, as far as can be told."""
+    mine = (configured_jails(host, conf) or {}).get(jail.name, {})
+    lines = mine.get("mount", "")
+    fstab = mine.get("mount.fstab", "")
+    if fstab and host.stat(fstab, follow=True) is not None:
+        lines += "\n" + host.read(fstab).decode(errors="replace")
+    return frozenset(word for word in re.split(r"[\s\",]+", lines) if word.startswith("/"))
 
 
 def configured_jails(host: Host, conf: str) -> dict[str, dict[str, str]] | None:

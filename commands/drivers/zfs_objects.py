@@ -11,6 +11,7 @@ grows with each upgrade.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from commands.drivers.base import Presence, Source
 from commands.drivers.zfs_pool import CHANGE_TIMEOUT_S, LOOK_TIMEOUT_S, ZfsPool
@@ -155,6 +156,8 @@ class ZfsObjects(ZfsPool):
             # It goes with the last of its clones: in the very moment in which the data set is destroyed.
             self._zfs(f"destroy {origin}", "destroy", "-d", origin)
         self._zfs(f"destroy {name}", "destroy", name)
+        with suppress(DriverError):  # not worth a failure, should somebody have put something there
+            self._host.remove(self._place(name))
 
     def _around(self, name: str) -> dict[str, Seen]:
         return self._look([name], "-d", "1", "-t", "filesystem,snapshot")
@@ -182,7 +185,7 @@ class ZfsObjects(ZfsPool):
         """Raises Foreign when somebody else holds the snapshot."""
         if (snapshot.value("userrefs") or "0") == "0":
             return
-        asked = ["zfs", "holds", "-Hp", snapshot.name]
+        asked = ["zfs", "holds", "-H", snapshot.name]  # 2.1 has no -p here
         others = [tag for tag in parsed_tags(self._host.run(asked, timeout_s=LOOK_TIMEOUT_S).stdout) if tag != TAG]
         if others:
             remedy = f"whoever holds it lets it go with `zfs release {others[0]} {snapshot.name}`"

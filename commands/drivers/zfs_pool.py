@@ -117,12 +117,10 @@ class ZfsPool:
         return layers > 1 or (layers == 1 and not self._mounts.holds(pool.path, Source("zfs", _dataset_of(pool))))
 
     def _unmounted(self, found: dict[str, Seen], pool: PoolSpec) -> list[str]:
-        """What of ours is not mounted though it is to be, outermost first."""
-        containers = {f"{_dataset_of(pool)}/{kind}" for kind in KINDS}
-        wanted = [
-            one for name, one in found.items() if name not in containers and one.own(MARKS) and not one.is_snapshot
-        ]
-        return [one.name for one in wanted if not one.is_mounted]
+        """What of ours is finished and not mounted, outermost first. What is half made is taken back, not mounted."""
+        home = _dataset_of(pool)
+        wanted = [name for name, one in found.items() if name == home or (one.own(MARKS) and one.own(STATE) == "built")]
+        return [name for name in wanted if not found[name].is_mounted]
 
     def create_pool(self, pool: PoolSpec) -> None:
         """Make the data set with its containers, and mount it. Goes on where an interrupted creation stopped."""
@@ -208,13 +206,17 @@ class ZfsPool:
             self._mount(found[name], pool.path + name[len(home) :])
 
     def unmount_pool(self, pool: PoolSpec) -> None:
-        """Unmount all that is ours, innermost first."""
+        """Unmount what is ours and not in use, innermost first. Jails keep what they run on, and all that it is in."""
         if self.pool_mounted(pool) is Presence.FOREIGN:
             raise self._foreign("unmount", pool)
-        found = self._look([_dataset_of(pool)], "-r", "-t", "filesystem")
-        for one in sorted(found.values(), key=lambda one: one.name, reverse=True):
-            if one.own(MARKS) and one.is_mounted:
-                self._zfs(f"unmount {one.name}", "unmount", one.name)
+        home, kept = _dataset_of(pool), False
+        found = self._look([home], "-r", "-t", "filesystem")
+        for name in sorted((name for name, one in found.items() if one.is_mounted and one.own(MARKS)), reverse=True):
+            place = pool.path + name[len(home) :]
+            kept_here = any(path != place for path in self._mounts.places(Source("zfs", name)))
+            if not kept_here and not (kept and name == home):
+                self._zfs(f"unmount {name}", "unmount", name)
+            kept = kept or kept_here
 
     def _mount(self, one: Seen, place: str) -> None:
         """Mount a data set of ours where it belongs. Raises Foreign when that is occupied, and nothing is stacked."""

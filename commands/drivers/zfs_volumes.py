@@ -160,7 +160,8 @@ class ZfsVolumes(ZfsObjects):
 
     def snapshot_volumes(self, jail: Name, volumes: Sequence[Name], snapshot: TransactionId) -> None:
         """Keep the volumes of a stopped jail as they are at this moment: one command, and no look before it."""
-        if self._snapshot(jail, volumes, snapshot) is None:
+        complaint = self._snapshot(jail, volumes, snapshot)
+        if complaint is None:
             return
         match self.snapshot_presence(jail, volumes, snapshot):
             case Presence.PRESENT:
@@ -169,9 +170,9 @@ class ZfsVolumes(ZfsObjects):
                 raise self._foreign_set("take", jail, snapshot)
             case Presence.PARTIAL:
                 self.set_snapshot_aside(jail, volumes, snapshot)
+                complaint = self._snapshot(jail, volumes, snapshot)
             case Presence.ABSENT:
                 pass
-        complaint = self._snapshot(jail, volumes, snapshot)
         if complaint is not None:
             cause, remedy = cause_of(complaint)
             raise DriverError(f"cannot snapshot the volumes of {jail}: {cause}", remedy=remedy)

@@ -39,6 +39,7 @@ class CreatePool(Step):
     def forward_words(self) -> str:
         """One line for people."""
         where = f" in the image {self.pool.image}" if self.pool.image else ""
+        where = f" in the data set {self.pool.dataset}" if self.pool.dataset else where
         return f"create the {self.pool.driver} pool at {self.pool.path}{where}"
 
     def undo_words(self) -> str:

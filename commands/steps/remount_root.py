@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 from commands.drivers.base import Drivers, Presence
-from commands.errors import Foreign
+from commands.errors import DriverError, Foreign
 from commands.steps.step import Phase, Step
 from ledger.facts import RootRemounted
 from ledger.names import Name, ReleaseName
@@ -72,8 +72,22 @@ class RemountRoot(Step):
         if self._holds(on, self.stage, new):
             on.mounts.move(self.stage, self.path)
         else:
-            on.mounts.mount(on.storage.root_source(new), self.path)
+            mount_root(on, new, self.path)
 
     @staticmethod
     def _holds(on: Drivers, path: str, release: ReleaseName | None) -> bool:
         return release is not None and on.mounts.holds(path, on.storage.root_source(release))
+
+
+def mount_root(on: Drivers, release: ReleaseName, path: str) -> None:
+    """Mount a release that was not staged, having looked that it is whole.
+
+    Where a release was destroyed behind our back, its directory can still be there, empty: no jail is to start on that.
+    """
+    presence = on.storage.release_presence(release)
+    if presence is not Presence.PRESENT:
+        raise DriverError(
+            f"cannot mount {release} at {path}: the release is {presence}",
+            remedy="see `rootswap release list`, then bring the jail to one of them with `rootswap upgrade`",
+        )
+    on.mounts.mount(on.storage.root_source(release), path)

@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from commands.drivers.base import Drivers, HealthCheck, JailSpec, JailState, Presence
 from commands.steps.check_health import wait_for_health
+from commands.steps.remount_root import mount_root
 from commands.steps.step import Phase, Step
 from ledger.facts import JailStopped
 from ledger.names import ReleaseName
@@ -44,7 +45,7 @@ class StopJail(Step):
         if self.probe(on) is Presence.PARTIAL:
             runtime.stop(self.jail)
         if on.mounts.layers(self.jail.root) == 0:
-            on.mounts.mount(on.storage.root_source(self.release), self.jail.root)
+            mount_root(on, self.release, self.jail.root)
         runtime.start(self.jail)
         wait_for_health(on, self.jail, self.checks)
 

@@ -14,10 +14,7 @@ from commands.transactions.plan import (
     jail_settled,
     template_settled,
 )
-from commands.transactions.planners import (
-    Seen,
-    jail_stage,
-)
+from commands.transactions.planners import Seen, jail_stage
 from commands.transactions.pool import pool_spec
 from ledger.errors import TargetBusy, UnknownTransaction
 from ledger.events import StepSucceeded
@@ -30,6 +27,8 @@ from ledger.writer import LedgerWriter
 LEDGER_RESERVE_BYTES = 16 << 20
 #: Btrfs runs out of metadata before it runs out of data; below this, snapshots begin to fail.
 METADATA_RESERVE_BYTES = 64 << 20
+#: A snapshot of the data needs room as well, on ZFS at least: without it a switch would fail while the jail is down.
+SNAPSHOT_RESERVE_BYTES = 1 << 20
 
 
 class Preflight:
@@ -104,6 +103,11 @@ class Preflight:
         jail = deployed.jail
         return self._drivers.jails[jail.driver].state(jail) is JailState.RUNNING
 
+    def _has_stopped(self, deployed: Deployment) -> bool:
+        """Whether nothing is left of the jail: one that is half stopped has still to be stopped."""
+        jail = deployed.jail
+        return self._drivers.jails[jail.driver].state(jail) is JailState.STOPPED
+
     def _volumes(self, new: Deployment, settled: JailSettled | None) -> frozenset[str]:
         """The volumes that are there; one in an unusable state is a reason to refuse."""
         jail = new.jail.name
@@ -172,6 +176,15 @@ class Preflight:
                 f"{METADATA_RESERVE_BYTES >> 20} MiB of metadata are wanted",
             )
 
+    def _require_room_for_snapshots(self) -> None:
+        """Less than ``_require_space``: a rollback has to be possible in a pool that is nearly full."""
+        free = self._drivers.storage.space().data_free_bytes
+        if free < SNAPSHOT_RESERVE_BYTES:
+            raise Refused(
+                f"cannot begin: the pool has {free >> 10} KiB of data left, and the snapshot of the data needs room",
+                remedy="free room with `rootswap release destroy`, or see `rootswap volume list`",
+            )
+
     def _require_release_name(self, release: str) -> None:
         if not is_release(release):
             raise UsageError(
@@ -238,8 +251,15 @@ class Preflight:
                 remedy="look at it with `mount`, unmount it and run `rootswap recover`",
             )
         runtime = self._drivers.jails[now.jail.driver]
-        if runtime.state(now.jail) is not JailState.RUNNING:
+        state = runtime.state(now.jail)
+        if state is JailState.STOPPED:
             return
+        if state is not JailState.RUNNING:
+            raise Refused(
+                f"cannot change {now.jail.name}: it is half {'started' if state is JailState.STARTING else 'stopped'}, "
+                "by somebody's hand: no transaction is open on it",
+                remedy=f"run `rootswap recover`, or stop it with `rootswap jail stop {now.jail.name}`",
+            )
         if not runtime.runs_on(now.jail, source):
             raise Refused(
                 f"cannot change {now.jail.name}: it runs on another root than {now.release}",

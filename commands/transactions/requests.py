@@ -48,7 +48,7 @@ class Requests(Preflight):
         if presence is Presence.FOREIGN:
             raise Refused(
                 f"cannot create the pool at {pool.path}: what is there is not ours",
-                remedy="choose another path or image in the [storage] table",
+                remedy="choose another path, image or data set in the [storage] table",
             )
         return plan_init(self._new_id(), self._config)
 
@@ -112,6 +112,7 @@ class Requests(Preflight):
             )
         new = settled.history[-1]
         self._require_release(new.release)
+        self._require_room_for_snapshots()
         return plan_swap(self._new_id(), "rollback", self._config, settled, new, self._see(new, settled))
 
     def start(self, jail: str) -> Plan | None:
@@ -131,7 +132,7 @@ class Requests(Preflight):
         self._require_ready(f"jail:{jail}")
         settled = self._deployed(jail)
         # On whatever root it runs: stopping is the remedy for a jail that runs on the wrong one.
-        if not settled.running and not self._runs(settled.deployment):
+        if not settled.running and self._has_stopped(settled.deployment):
             return None
         return plan_stop(self._new_id(), settled)
 

@@ -87,6 +87,7 @@ TEMPLATE = '[template.t]\nbootstrap = "debian"\nsuite = "bookworm"\n'
 JAIL = TEMPLATE + '[jail.web]\ntemplate = "t"\ncommand = ["/x"]\n'
 HEALTH = JAIL + "[jail.web.health.page]\n"
 VOLUMES = JAIL + "[jail.web.volumes]\n"
+ZFS = '[storage]\ndriver = "zfs"\n'
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,14 @@ VOLUMES = JAIL + "[jail.web.volumes]\n"
         ('state_directory = "/p/x"\n[storage]\npath = "/p"', "state_directory: it is inside the pool /p"),
         ('state_directory = "/s"\n[storage]\npath = "/s/ledger/pool"', "storage.path: it is inside /s/ledger"),
         ('[storage]\npath = "/p"\nimage = "/p/pool.img"', "storage.image: it is inside the pool /p"),
+        ('[storage]\ndataset = "tank/x"', 'storage.dataset: it needs driver = "zfs"'),
+        (ZFS, 'storage.dataset: it is missing; driver = "zfs" needs one, as "tank/rootswap"'),
+        (ZFS + 'dataset = "tank"', "storage.dataset: 'tank' is not a data set in a zpool"),
+        (ZFS + 'dataset = "-r/x"', "storage.dataset: '-r/x' is not a data set in a zpool"),
+        (ZFS + 'dataset = "tank/a@b"', "storage.dataset: 'tank/a@b' is not a data set in a zpool"),
+        (ZFS + 'dataset = "tank/x"\nimage = "/i"', 'storage.image: it needs driver = "btrfs"; rootswap makes no zpool'),
+        (JAIL + '[jail.web.quotas]\na = "1G"', "jail.web.quotas.a: there is no volume a"),
+        (VOLUMES + 'a = "/var"\n[jail.web.quotas]\na = "1G"', 'jail.web.quotas.a: it needs driver = "zfs"'),
     ],
 )
 def test_what_does_not_go_together_is_named(fast_directory: Path, text: str, mistake: str) -> None:

@@ -95,6 +95,21 @@ def test_a_failing_start_is_told_in_jails_own_words_and_leaves_nothing(site: Jai
     assert site.mounted() == [ROOT]
 
 
+def test_what_jail_and_the_start_print_is_kept_and_only_the_last_start_is_quoted(site: JailSite) -> None:
+    conf(site, """exec.start = "/bin/sh -c 'sleep 9 & echo started'"; """)
+    site.jails.start(site.spec())
+    site.jails.stop(site.spec())
+    log = "/var/db/rootswap/jail/web.log"
+    assert site.host.read(log) == b"web: created\nstarted\n"
+    conf(site, "exec.start = /usr/bin/false;")
+    with pytest.raises(DriverError, match="/usr/bin/false: failed"):
+        site.jails.start(site.spec())
+    conf(site, "exec.start = /usr/bin/true;")
+    with pytest.raises(DriverError, match="ended with status 0"):
+        site.jails.start(site.spec())
+    assert site.host.read(log).endswith(b"jail: web: /usr/bin/false: failed\nweb: created\n")
+
+
 def test_a_start_that_times_out_by_jail_conf_leaves_nothing(site: JailSite) -> None:
     conf(site, 'exec.start = "sleep 30"; exec.timeout = 2;')
     with pytest.raises(DriverError, match=r"^cannot start jail web: sleep 30: timed out$"):
@@ -115,7 +130,9 @@ def test_a_failing_exec_stop_is_an_error_and_kills_nobody(site: JailSite) -> Non
     conf(site, "exec.stop = /usr/bin/false;")
     site.jails.start(site.spec())
     before = list(site.mounted())
-    with pytest.raises(DriverError, match=r"^cannot stop jail web: /usr/bin/false: failed$") as caught:
+    with pytest.raises(
+        DriverError, match=r"^cannot stop jail web: /usr/bin/false: failed; it runs on, perhaps without"
+    ) as caught:
         site.jails.stop(site.spec())
     assert "exec.stop" in caught.value.remedy
     assert site.jails.runs_on(site.spec(), ONE)
@@ -196,6 +213,17 @@ def test_where_a_dying_jail_is_in_the_way_its_end_is_waited_for(site: JailSite) 
     assert site.jails.runs_on(site.spec(), ONE)
 
 
+def test_a_start_that_fails_by_itself_does_not_wait_for_the_dying(site: JailSite) -> None:
+    linger(site.world, "web")
+    site.jails.start(site.spec())
+    site.jails.stop(site.spec())
+    conf(site, "exec.start = /usr/bin/false;")
+    site.host.ran.clear()
+    with pytest.raises(DriverError, match="/usr/bin/false: failed"):
+        site.jails.start(site.spec())
+    assert sum(argv[0] == "/bin/sh" for argv in site.host.ran) == 1
+
+
 def test_the_root_of_a_dying_jail_is_unmounted_by_force_and_that_of_a_living_one_never(site: JailSite) -> None:
     linger(site.world, "web")
     site.jails.start(site.spec())
@@ -264,6 +292,24 @@ def test_a_mount_in_the_root_that_is_not_ours_is_told_and_stays(site: JailSite) 
     assert f"{ROOT}/etc" in site.mounted()
 
 
+@pytest.mark.parametrize("by", ["mount", "mount.fstab"])
+def test_what_jail_conf_mounts_goes_after_a_removal_by_force_too(site: JailSite, by: str) -> None:
+    line = f"tmpfs {ROOT}/etc tmpfs rw,mode=1777 0 0"
+    conf(site, f'mount = "{line}"; stop.timeout = 3;')
+    site.jails.start(site.spec())
+    assert f"{ROOT}/etc" in site.mounted()
+    site.jails.stop(site.spec())
+    assert site.mounted() == [ROOT]
+    site.jails.start(site.spec())
+    hang(site, "-r", "web")
+    if by == "mount.fstab":
+        site.world.write("/etc/fstab.web", f"# of the jail\n{line}\n".encode())
+        conf(site, "mount.fstab = /etc/fstab.web;")
+    site.jails.stop(site.spec())
+    assert site.mounted() == [ROOT]
+    assert site.jails.state(site.spec()) is JailState.STOPPED
+
+
 def test_a_volume_that_stays_in_use_is_told(site: JailSite) -> None:
     site.jails.start(site.spec())
     site.sh("jail -R web; mkdir -p /rs/elsewhere")
@@ -275,15 +321,30 @@ def test_a_volume_that_stays_in_use_is_told(site: JailSite) -> None:
 # --- other people -----------------------------------------------------------------------------------------------------
 
 
-def test_a_jail_started_by_hand_without_its_volumes_is_found_and_not_taken_for_ours(site: JailSite) -> None:
+def test_a_jail_started_by_hand_has_no_volumes_so_it_is_half_started_and_is_started_anew(site: JailSite) -> None:
     site.sh("jail -c web")
-    assert site.jails.state(site.spec()) is JailState.RUNNING
+    assert site.jails.state(site.spec()) is JailState.STARTING
     assert not site.jails.runs_on(site.spec(), ONE)
-    with pytest.raises(Foreign, match=r"cannot start jail web: a jail of that name runs on .* not as it is configured"):
-        site.jails.start(site.spec())
-    site.jails.stop(site.spec())
     site.jails.start(site.spec())
     assert site.jails.runs_on(site.spec(), ONE)
+    assert alive(site.world, "1") is None
+
+
+def test_a_jail_stopped_by_hand_keeps_its_volumes_mounted_so_it_is_half_stopped(site: JailSite) -> None:
+    site.jails.start(site.spec())
+    site.sh("jail -r web")
+    assert site.jails.state(site.spec()) is JailState.STOPPING
+    site.jails.start(site.spec())
+    assert site.jails.runs_on(site.spec(), ONE)
+    site.sh("jail -r web; jail -c web")
+    assert site.jails.runs_on(site.spec(), ONE)
+
+
+def test_a_jail_started_by_hand_can_be_stopped(site: JailSite) -> None:
+    site.sh("jail -c web")
+    site.jails.stop(site.spec())
+    assert site.jails.state(site.spec()) is JailState.STOPPED
+    assert site.mounted() == [ROOT]
 
 
 def test_a_jail_of_the_same_name_on_another_path_is_found(site: JailSite) -> None:
@@ -307,7 +368,14 @@ def test_another_jail_on_our_root_is_found_and_nothing_is_unmounted_under_it(sit
 def test_a_jail_whose_root_has_another_mount_over_it_runs_on_nothing_that_we_know(site: JailSite) -> None:
     site.jails.start(site.spec())
     site.sh(f"mount -t tmpfs tmpfs {ROOT}")
+    assert site.jails.state(site.spec()) is JailState.RUNNING
     assert not site.jails.runs_on(site.spec(), ONE)
+
+
+def test_a_jail_is_not_started_on_a_root_with_another_mount_over_it(site: JailSite) -> None:
+    site.sh(f"mount -t tmpfs tmpfs {ROOT}")
+    with pytest.raises(DriverError, match=f"cannot start jail web: 2 mounts are stacked at {ROOT}"):
+        site.jails.start(site.spec())
 
 
 # --- preflight --------------------------------------------------------------------------------------------------------

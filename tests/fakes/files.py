@@ -3,10 +3,11 @@
 import re
 from collections.abc import Sequence
 
-from commands.drivers.base import Completed
+from commands.drivers.door import Completed
 from tests.fakes.tree import Blob, Node
 from tests.fakes.world import MIB, READ_ONLY, Errno, FakeFreeBSD
-from tests.fakes.zfs_model import property_of, room_beneath
+from tests.fakes.zfs_model import property_of
+from tests.fakes.zfs_space import room_beneath
 
 
 def mkdir(world: FakeFreeBSD, argv: Sequence[str], _stdin: str) -> Completed:

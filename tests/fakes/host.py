@@ -10,7 +10,7 @@ from commands.errors import DriverError, Interrupted, ToolMissing, ToolTimedOut
 from tests.fakes import tools
 from tests.fakes.mount import linux_table
 from tests.fakes.world import Errno, FakeFreeBSD, Mount
-from tests.fakes.zfs_model import room_beneath
+from tests.fakes.zfs_space import room_beneath
 
 #: Commands that only look: the gate is passed before them alone.
 _LOOKS = re.compile(

@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 
-from commands.drivers.base import Completed
+from commands.drivers.door import Completed
 from tests.fakes import jail_show, shell, tools
 from tests.fakes.jail_model import BadConf, Configured, Jail, alive, create, jails, parse_conf, remove, spawn
 from tests.fakes.tree import Node
@@ -82,6 +82,10 @@ def _create(world: FakeFreeBSD, conf: dict[str, Configured] | None, name: str, o
         raise Trouble(f'"{name}" is dying')
     path = wanted.one("path")
     try:
+        for line in wanted.parameters.get("mount", []):
+            special, place, kind = line.split()[:3]
+            if tools.run(world, ["mount", "-t", kind, special, place]).status != 0:
+                raise Trouble(f"{name}: /sbin/mount -t {kind} {special} {place}: failed")
         if wanted.has("mount.devfs"):
             world.walk(f"{path}/dev")
             world.mount("devfs", f"{path}/dev", "devfs", Node())
@@ -150,6 +154,8 @@ def _unmount(world: FakeFreeBSD, wanted: Configured, told: list[str] | None = No
         if told is not None:
             told.append(f"{wanted.name}: run command: /sbin/umount {place}\n")
         world.unmount(world.mounts_at(place)[-1], force=True)
+    for line in reversed(wanted.parameters.get("mount", [])):
+        tools.run(world, ["umount", line.split()[1]])
 
 
 # --- what runs in a jail ----------------------------------------------------------------------------------------------
@@ -186,10 +192,11 @@ def _sleep(world: FakeFreeBSD, made: Jail, command: str, seconds: int, limit: in
 def run_inside(world: FakeFreeBSD, made: Jail, command: str) -> Completed:
     """A command in a jail. What is put into the background becomes a process of the jail."""
     argv = shlex.split(command)
-    if argv[:2] == ["/bin/sh", "/etc/rc"]:
-        if world.find(f"{made.path}/etc/rc") is None:
-            return Completed(1, "", "sh: cannot open /etc/rc: No such file or directory\n")
-        spawn(world, made, "syslogd")
+    if argv[0] == "/bin/sh" and argv[1].startswith("/etc/rc"):
+        if world.find(f"{made.path}{argv[1]}") is None:
+            return Completed(1, "", f"sh: cannot open {argv[1]}: No such file or directory\n")
+        if argv[1] == "/etc/rc":
+            spawn(world, made, "syslogd")
         return Completed(0, "", "")
     if argv[0] not in ("/bin/sh", "sh") or argv[1:2] != ["-c"]:
         return _run(world, argv)

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Sequence
 
-from commands.drivers.base import Completed
+from commands.drivers.door import Completed
 from tests.fakes.tree import Node
 from tests.fakes.world import NOT_THERE, Errno, FakeFreeBSD, Mount
-from tests.fakes.zfs_model import Refusal, mount_dataset
+from tests.fakes.zfs_model import mount_dataset
+from tests.fakes.zfs_space import Refusal
 
 
 def mount(world: FakeFreeBSD, argv: Sequence[str], _stdin: str) -> Completed:

@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from commands.drivers.base import Completed
+from commands.drivers.door import Completed
 from tests.fakes.world import Errno, FakeFreeBSD
 
 _PARTS = re.compile(r"""\s*(2>&1|2>|>>|>|;|\||(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s;|>'"\\])+)""")

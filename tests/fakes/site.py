@@ -2,15 +2,13 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from commands.bootstrap import make_drivers
 from commands.config import Config
-from commands.drivers.base import Drivers, Recipe
-from commands.drivers.health import HostHealth
-from commands.drivers.jail import FreeBsdJails
-from commands.drivers.mounts_freebsd import FreeBsdMounts
-from commands.drivers.roots import inspect_root
-from commands.drivers.zfs import ZfsStorage
+from commands.drivers.base import Drivers, PoolSpec, Recipe
+from commands.transactions.interrupt import Interrupt
 from commands.transactions.pool import pool_spec
 from tests.fakes.host import FakeHost
 from tests.fakes.jail_model import alive
@@ -24,13 +22,13 @@ HOME = "tank/rootswap"
 CONF = """\
 exec.clean;
 mount.devfs;
-path = "/var/db/rootswap/jails/$name/root";
+path = "{state}/jails/$name/root";
 host.hostname = "$name";
 exec.start = "/bin/sh -c 'nc -lk 127.0.0.1 8080 > /dev/null 2>&1 &'";
 exec.stop = "/bin/sh -c 'echo stopping'";
 stop.timeout = 3;
-web { }
-mail { }
+web {{ }}
+mail {{ }}
 """
 CONFIG = Config.model_validate(
     {
@@ -79,16 +77,18 @@ class TreeBuilder:
 
 
 class Ground:
-    """What a Site stands on, here: the world, its door and the real drivers on it."""
+    """What a Site stands on, here: the world, its door and the drivers that bootstrap chooses for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: Config = CONFIG) -> None:
+        self.config = config
         self.fake = FakeFreeBSD()
         self.clock = FakeClock()
+        self.cancelled: Callable[[], bool] = lambda: False
         self.unhealthy: set[str] = set()
         self.host = FakeHost(self.fake)
         self.host.answers = self._answer
-        self.fake.make_directory("/var/db")
-        self.fake.write("/etc/jail.conf", CONF.encode())
+        self.fake.make_directory(config.state_directory)
+        self.fake.write("/etc/jail.conf", CONF.format(state=config.state_directory).encode())
         assert run(self.fake, ["zpool", "create", "-O", "mountpoint=none", "tank", "vtbd1"]).status == 0
 
     @property
@@ -101,19 +101,9 @@ class Ground:
         self.fake.gate = gate
 
     def drivers(self) -> Drivers:
-        """The real drivers on this world, as bootstrap puts them together."""
-        mounts = FreeBsdMounts(self.host)
-        jails = {"jail": FreeBsdJails(self.host, f"{STATE}/jail", self.clock)}
-        return Drivers(
-            storage=ZfsStorage(self.host, mounts, pool_spec(CONFIG)),
-            mounts=mounts,
-            jails=jails,
-            health=HostHealth(self.host, jails),
-            builder=TreeBuilder(self.fake),
-            clock=self.clock,
-            cancelled=lambda: False,
-            inspect_root=lambda root, jail: inspect_root(self.host, root, jail, "FreeBSD"),
-        )
+        """The real drivers on this world; only the builder is one that makes a small tree."""
+        chosen = make_drivers(self.config, self.host, self.clock, Interrupt())
+        return replace(chosen, builder=TreeBuilder(self.fake), cancelled=lambda: self.cancelled())
 
     def reboot(self) -> None:
         """Lose what a reboot loses."""
@@ -135,12 +125,16 @@ class FreeBsdSite(Site):
         self.ground = Ground()
         self.world = self.ground  # type: ignore[assignment]
 
+    def pool(self) -> PoolSpec:
+        """The pool as configured."""
+        return pool_spec(self.config)
+
     def host(self) -> dict[str, str]:
         """The host, without what is kept on every way out: data snapshots, logs, and directories to mount on."""
         return {
             key: told
             for key, told in self.ground.fake.picture().items()
-            if not key.startswith(("file ", f"content {HOME}\0"))
+            if not key.startswith("file ")
             and not (key.startswith((f"snapshot {HOME}/volumes/", f"content {HOME}/volumes/")) and "@" in key)
             and key != f"content {HOME}"
         }

@@ -1,9 +1,9 @@
-"""The small tools that tell of the system: uname, freebsd-version, sysctl, kenv, date, id, procstat, time."""
+"""The small tools that tell of the system: uname, freebsd-version, sysctl, kenv, date, id, procstat, time, tar."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from commands.drivers.base import Completed
+from commands.drivers.door import Completed
 from tests.fakes.world import FakeFreeBSD
 
 _RELEASE = "15.1-RELEASE-p1"
@@ -57,6 +57,21 @@ def time(world: FakeFreeBSD, argv: Sequence[str], stdin: str) -> Completed:
     return Completed(completed.status, completed.stdout, completed.stderr + took)
 
 
+def tar(world: FakeFreeBSD, argv: Sequence[str], _stdin: str) -> Completed:
+    """tar -xpf FILE -C ROOT, of an archive that is a list of paths: a slash at the end makes a directory."""
+    archive, root = world.find(argv[2]), argv[4]
+    if archive is None:
+        return Completed(1, "", f"tar: Error opening archive: Failed to open '{argv[2]}'\n")
+    for path in archive.blob.content.decode().split():
+        if path.endswith("/"):
+            world.make_directory(f"{root}/{path}")
+        elif "/" in path:
+            world.make_directory(f"{root}/{path}".rpartition("/")[0])
+            version = b'USERLAND_VERSION="15.1-RELEASE"\n' if path.endswith("freebsd-version") else b"#!/bin/sh\n"
+            world.write(f"{root}/{path}", version, 0o755)
+    return Completed(0, "", "")
+
+
 def _says(text: str) -> Callable[[FakeFreeBSD, Sequence[str], str], Completed]:
     return lambda _world, _argv, _stdin: Completed(0, text, "")
 
@@ -66,7 +81,7 @@ TOOLS = {
     "freebsd-version": _says(f"{_RELEASE}\n"),
     "date": _says("2026-11-22T13:32:04Z\n"),
     "id": _says("uid=0(root) gid=0(wheel) groups=0(wheel),5(operator)\n"),
-    "tar": _says(""),
+    "tar": tar,
     "sha256": _says(f"{'5' * 64}\n"),
     "pkg": _says("nginx\t1.28.0,3\n"),
     "procstat": _says("  PID    TID COMM             SIG     FLAGS\n    1 100002 init             HUP      --\n"),

@@ -4,7 +4,7 @@ import importlib
 import os
 from collections.abc import Callable, Sequence
 
-from commands.drivers.base import Completed
+from commands.drivers.door import Completed
 from tests.fakes.world import FakeFreeBSD
 
 Tool = Callable[[FakeFreeBSD, Sequence[str], str], Completed]

@@ -5,8 +5,18 @@ The names, the order and the defaults of the properties are those of ``zfs get a
 
 from collections.abc import Iterator
 
-from tests.fakes.tree import Blob, Node
-from tests.fakes.world import MIB, Dataset, Errno, FakeFreeBSD, Mount, Pool, Snapshot
+from tests.fakes.world import MIB, Dataset, Errno, FakeFreeBSD, Mount, Snapshot
+from tests.fakes.zfs_space import (
+    Refusal,
+    available,
+    before,
+    by_snapshots,
+    held_alone,
+    parent_of,
+    size_of,
+    used_beneath,
+    written,
+)
 
 #: Name, default; None where it is reckoned. In the order of ``zfs get all``.
 NATIVE: dict[str, str | None] = {
@@ -36,27 +46,7 @@ _CONSTANT = {
     "casesensitivity": "sensitive", "usedbyrefreservation": "0",
 }  # fmt: skip
 
-#: What an empty file system takes.
-EMPTY_BYTES = 24576
-SLOP_SHIFT = 5
-#: What a snapshot takes, so that it fails in a full pool.
-SNAPSHOT_BYTES = 16384
-
-
-class Refusal(Exception):
-    """A command of zfs(8) that fails: what it prints on stderr, and its status."""
-
-    def __init__(self, message: str, status: int = 1) -> None:
-        super().__init__(message)
-        self.message, self.status = message, status
-
-
 # --- names ------------------------------------------------------------------------------------------------------------
-
-
-def parent_of(name: str) -> str:
-    """The data set that a data set is beneath."""
-    return name.rpartition("/")[0]
 
 
 def name_of(world: FakeFreeBSD, wanted: Dataset) -> str:
@@ -115,10 +105,10 @@ def property_of(world: FakeFreeBSD, name: str, wanted: str) -> tuple[str, str]:
     if wanted.startswith("written@"):
         assert isinstance(thing, Dataset)
         since = thing.snapshots.get(wanted.partition("@")[2])
-        return ("-", "-") if since is None else (str(_written(thing.tree, since.tree)), "-")
+        return ("-", "-") if since is None else (str(written(thing.tree, since.tree)), "-")
     if wanted not in NATIVE and wanted not in SNAPSHOT_ONLY:
         raise Refusal(f"bad property list: invalid property '{wanted}'\n", 2)
-    told = _reckoned(world, name, thing).get(wanted)
+    told = _reckoned(world, name, thing, wanted)
     return (told, "-") if told is not None else (_CONSTANT.get(wanted, "-"), "-")
 
 
@@ -142,112 +132,57 @@ def _set_property(world: FakeFreeBSD, name: str, thing: Dataset | Snapshot, want
     return ("-", "-") if default is None else (default, "default")
 
 
-def _reckoned(world: FakeFreeBSD, name: str, thing: Dataset | Snapshot) -> dict[str, str]:
-    common = {"creation": str(thing.creation), "createtxg": str(thing.createtxg), "guid": str(thing.guid)}
-    refer = str(size_of(thing.tree))
-    common |= {"referenced": refer, "logicalreferenced": refer}
+def _reckoned(world: FakeFreeBSD, name: str, thing: Dataset | Snapshot, wanted: str) -> str | None:
+    """A property that is worked out; None for one that is not. Only what is asked for: space is slow to reckon."""
+    match wanted:
+        case "creation" | "createtxg" | "guid":
+            return str(getattr(thing, wanted))
+        case "referenced" | "logicalreferenced":
+            return str(size_of(thing.tree))
     if isinstance(thing, Snapshot):
-        clones = ",".join(clones_of(world, thing))
-        dataset = world.dataset(name.partition("@")[0])
-        assert dataset is not None
-        return common | {
-            "type": "snapshot", "userrefs": str(len(thing.holds)), "clones": clones or "-",
-            "defer_destroy": "on" if thing.defer_destroy else "off", "used": str(_held_alone(dataset, thing)),
-            "written": str(_written(thing.tree, _before(dataset, thing))),
-        }  # fmt: skip
-    newest = max(thing.snapshots.values(), key=lambda one: one.createtxg, default=thing.origin)
-    used = str(used_beneath(world, name))
-    reckoned = {
-        "type": "filesystem", "used": used, "logicalused": used, "available": str(available(world, name)),
-        "mounted": "yes" if mount_of(world, name) else "no", "usedbysnapshots": str(_by_snapshots(thing)),
-        "usedbydataset": refer, "usedbychildren": "0", "objsetid": str(thing.number),
-        "written": str(_written(thing.tree, newest.tree) if newest else size_of(thing.tree)),
-    }  # fmt: skip
-    reckoned |= {key: "0" for key in NATIVE if key.startswith("default")}
-    if thing.origin is not None:
-        reckoned["origin"] = owner_of(world, thing.origin)
-    return common | reckoned
+        return _reckoned_snapshot(world, name, thing, wanted)
+    match wanted:
+        case "type":
+            return "filesystem"
+        case "used" | "logicalused":
+            return str(used_beneath(world, name))
+        case "available":
+            return str(available(world, name))
+        case "mounted":
+            return "yes" if mount_of(world, name) else "no"
+        case "usedbysnapshots":
+            return str(by_snapshots(thing))
+        case "usedbydataset":
+            return str(size_of(thing.tree))
+        case "objsetid":
+            return str(thing.number)
+        case "origin":
+            return owner_of(world, thing.origin) if thing.origin is not None else None
+        case "written":
+            newest = max(thing.snapshots.values(), key=lambda one: one.createtxg, default=thing.origin)
+            return str(written(thing.tree, newest.tree) if newest else size_of(thing.tree))
+        case _:
+            return "0" if wanted.startswith("default") or wanted == "usedbychildren" else None
 
 
-# --- space ------------------------------------------------------------------------------------------------------------
-
-
-def size_of(tree: Node) -> int:
-    """What a tree takes by itself."""
-    return EMPTY_BYTES + sum(blob.size_bytes for blob in set(tree.blobs()))
-
-
-def _unique(trees: list[Node]) -> int:
-    blobs: set[Blob] = set()
-    for tree in trees:
-        blobs.update(tree.blobs())
-    return sum(blob.size_bytes for blob in blobs)
-
-
-def _written(tree: Node, since: Node | None) -> int:
-    old = set(since.blobs()) if since else set()
-    new = sum(blob.size_bytes for blob in set(tree.blobs()) - old)
-    changed = since is None or list(tree.picture()) != list(since.picture())
-    return new + (14336 if changed else 0)
-
-
-def _before(dataset: Dataset, snapshot: Snapshot) -> Node | None:
-    older = [one for one in dataset.snapshots.values() if one.createtxg < snapshot.createtxg]
-    newest = max(older, key=lambda one: one.createtxg, default=dataset.origin)
-    return newest.tree if newest else None
-
-
-def _held_alone(dataset: Dataset, snapshot: Snapshot) -> int:
-    others = [one.tree for one in dataset.snapshots.values() if one is not snapshot] + [dataset.tree]
-    return _unique([*others, snapshot.tree]) - _unique(others)
-
-
-def _by_snapshots(dataset: Dataset) -> int:
-    return _unique([dataset.tree, *(one.tree for one in dataset.snapshots.values())]) - _unique([dataset.tree])
-
-
-def used_beneath(world: FakeFreeBSD, name: str) -> int:
-    """What a data set takes with all beneath it; what a clone shares with its origin is not counted."""
-    total = 0
-    for _, other, dataset in world.datasets():
-        if other == name or other.startswith(f"{name}/"):
-            origin = [dataset.origin.tree] if dataset.origin else []
-            trees = [dataset.tree, *(one.tree for one in dataset.snapshots.values())]
-            total += _unique([*trees, *origin]) - _unique(origin) + (0 if origin else EMPTY_BYTES)
-            total += SNAPSHOT_BYTES * len(dataset.snapshots)
-    return total
-
-
-def free_of(world: FakeFreeBSD, pool: Pool) -> int:
-    """What `zpool get free` tells: without the slop that ZFS keeps back."""
-    return max(0, pool.size_bytes - used_beneath(world, pool.name))
-
-
-def available(world: FakeFreeBSD, name: str) -> int:
-    """What a data set can still write: the last 1/32 of the pool is withheld, and quotas count."""
-    pool = world.state.pools[name.partition("/")[0]]
-    room = pool.size_bytes - (pool.size_bytes >> SLOP_SHIFT) - used_beneath(world, pool.name)
-    upwards = name
-    while upwards:
-        dataset = pool.datasets[upwards]
-        quota = int(dataset.properties.get("quota", "0"))
-        if quota:
-            room = min(room, quota - used_beneath(world, upwards))
-        upwards = parent_of(upwards)
-    refquota = int(pool.datasets[name].properties.get("refquota", "0"))
-    if refquota:
-        room = min(room, refquota - size_of(pool.datasets[name].tree))
-    return max(0, room)
-
-
-def room_beneath(world: FakeFreeBSD, path: str) -> int:
-    """How much can be written to a path whose parent is there."""
-    mount = world.under(path.rpartition("/")[0] or "/")
-    while mount is not None and mount.kind == "nullfs":
-        mount = mount.lower
-    if mount is None or mount.kind != "zfs" or "@" in mount.special:
-        return 1 << 40
-    return available(world, mount.special)
+def _reckoned_snapshot(world: FakeFreeBSD, name: str, thing: Snapshot, wanted: str) -> str | None:
+    dataset = world.dataset(name.partition("@")[0])
+    assert dataset is not None
+    match wanted:
+        case "type":
+            return "snapshot"
+        case "userrefs":
+            return str(len(thing.holds))
+        case "clones":
+            return ",".join(clones_of(world, thing)) or None
+        case "defer_destroy":
+            return "on" if thing.defer_destroy else "off"
+        case "used":
+            return str(held_alone(dataset, thing))
+        case "written":
+            return str(written(thing.tree, before(dataset, thing)))
+        case _:
+            return None
 
 
 # --- mounts -----------------------------------------------------------------------------------------------------------
@@ -306,17 +241,6 @@ def picture_of_pools(world: FakeFreeBSD) -> Iterator[tuple[str, str]]:
                 f"{sorted(one.properties.items())} {sorted(one.holds)} {one.defer_destroy}",
             )
             yield f"content {name}@{one.name}", repr(list(one.tree.picture()))
-
-
-def require_room(world: FakeFreeBSD, name: str, needed: int, sentence: str) -> None:
-    """Raises Refusal in a full, suspended or read-only pool."""
-    pool = world.state.pools[name.partition("/")[0].partition("@")[0]]
-    if pool.health == "SUSPENDED":
-        raise Refusal(f"{sentence}: pool I/O is currently suspended")
-    if pool.read_only:
-        raise Refusal(f"{sentence}: pool is read-only")
-    if available(world, pool.name) < needed:
-        raise Refusal(f"{sentence}: out of space")
 
 
 def ensure_size(text: str) -> str:

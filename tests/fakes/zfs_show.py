@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from tests.fakes.world import Dataset, FakeFreeBSD, Snapshot
-from tests.fakes.zfs_model import NATIVE, Refusal, found, listed, parent_of, property_of
+from tests.fakes.zfs_model import NATIVE, found, listed, property_of
+from tests.fakes.zfs_space import Refusal, parent_of
 
 
 class Partly(Exception):
@@ -94,7 +95,9 @@ def list_(world: FakeFreeBSD, words: list[str]) -> str:
 
 
 def holds(world: FakeFreeBSD, words: list[str]) -> str:
-    """`zfs holds -Hp`."""
+    """`zfs holds -H`; -p came after 2.1, which is what Debian 12 has."""
+    if world.state.platform == "linux" and any(word.startswith("-") and "p" in word for word in words):
+        raise Refusal("invalid option 'p'\nusage:\n\tholds [-rH] <snapshot> ...\n", 2)
     _, names = _asked(words)
     out = ""
     for name in names:

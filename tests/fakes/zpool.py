@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from commands.drivers.base import Completed
+from commands.drivers.door import Completed
 from tests.fakes.world import Dataset, FakeFreeBSD, Pool
-from tests.fakes.zfs_model import ensure_size, free_of, mount_of, unmount_dataset
+from tests.fakes.zfs_model import ensure_size, mount_of, unmount_dataset
+from tests.fakes.zfs_space import free_of
 
 _OVERHEAD_BYTES = 67108864
 

@@ -35,7 +35,7 @@ POINTS = {
     "upgrade-template": 21,
     "deploy": 41,
     "upgrade": 43,
-    "upgrade to a broken release": 87,
+    "upgrade to a broken release": 88,
     "rollback": 43,
     "stop": 6,
     "start": 14,

@@ -18,7 +18,38 @@ from tests.fakes.site import FreeBsdSite
 from tests.recovery.test_crash_points import SCENARIOS
 
 #: How many crash points each scenario has. A number that drops without a reason is a call that is no longer gated.
-POINTS: dict[str, int] = {}
+POINTS = {
+    "init": 34,
+    "build": 35,
+    "upgrade-template": 49,
+    "deploy": 111,
+    "upgrade": 100,
+    "upgrade to a broken release": 190,
+    "rollback": 100,
+    "stop": 22,
+    "start": 38,
+    "destroy-release": 25,
+}
+
+
+class Reel:
+    """Photographs of a site, taken at every point unless all is as at the point before."""
+
+    def __init__(self, site: FreeBsdSite, directory: Path) -> None:
+        self.site = site
+        self.directory = directory
+        self.points = 0
+        self.photographs: list[tuple[str, bytes, Path]] = []
+        self._last: tuple[bytes, object] | None = None
+
+    def shoot(self, point: str) -> None:
+        """Photograph host and ledger."""
+        self.points += 1
+        now = self.site.ground.fake.save(), ledger_now(self.site.directory)
+        if now != self._last:
+            self._last = now
+            place = self.directory / f"photograph-{len(self.photographs)}"
+            self.photographs.append((point, self.site.photograph(place), place))
 
 
 class Album:
@@ -36,23 +67,11 @@ class Album:
             self.settled = session.ledger.settled_targets()
         self.begun = self.site.photograph(directory / "begun")
         self.before = self.site.host()
-        self.points = 0
-        self.photographs: list[tuple[str, bytes, Path]] = []
-        self._last: tuple[bytes, int] | None = None
-        self._taken = 0
-        with self.site.session(self.shoot) as session:
+        reel = Reel(self.site, directory)
+        with self.site.session(reel.shoot) as session:
             session.engine.execute(self.plan, Purpose(reason="test"))
+        self.points, self.photographs = reel.points, reel.photographs
         self.after = self.site.host()
-
-    def shoot(self, point: str) -> None:
-        """Photograph host and ledger, unless they are as at the point before."""
-        self.points += 1
-        now = self.site.ground.fake.save(), sum(path.stat().st_mtime_ns for path in self.site.directory.iterdir())
-        if now != self._last:
-            self._last = now
-            self._taken += 1
-            place = self.directory / f"photograph-{self._taken}"
-            self.photographs.append((point, self.site.photograph(place), place))
 
     def develop(self, world: bytes, ledger: Path) -> None:
         """Put the host and the ledger back to a photograph."""
@@ -83,6 +102,12 @@ class Album:
             assert self.site.host() == self.before, point
             assert settled == self.settled, point
         return state
+
+
+def ledger_now(directory: Path) -> list[tuple[str, int, int]]:
+    """What tells one state of a ledger's files from another."""
+    seen = [(path.name, path.stat()) for path in sorted(directory.iterdir())]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in seen]
 
 
 def prepare(directory: Path, beginning: str) -> FreeBsdSite:
@@ -125,6 +150,27 @@ def test_recovery_from_a_crash_at_every_point_reaches_one_of_the_two_ends(
         assert (album.site.ground.fake.picture(), album.last_seq()) == first, "a second recovery changed something"
         shutil.rmtree(ledger)
     record_points(f"zfs and jails: {name}{' + reboot' if rebooted else ''}", album.points)
-    assert album.points == POINTS.get(name, album.points), "the number of crash points has changed"
+    assert album.points == POINTS[name], "the number of crash points has changed"
     assert State.COMMITTED in ends or name == "upgrade to a broken release"
     assert ends & {State.ROLLED_BACK, State.REJECTED, None}
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("name", ["upgrade", "deploy"])
+def test_recovery_may_itself_crash_at_every_point(
+    name: str, fast_directory: Path, record_points: Callable[[str, int], None]
+) -> None:
+    album = Album(name, fast_directory)
+    points = 0
+    for point, world, ledger in album.photographs:
+        album.develop(world, ledger)
+        second = Reel(album.site, fast_directory / "second")
+        album.recover(second.shoot)
+        points += second.points
+        for within, crashed, book in second.photographs:
+            album.develop(crashed, book)
+            album.recover()
+            album.check(f"{name}: {point}, then in recovery {within}")
+        shutil.rmtree(fast_directory / "second")
+    record_points(f"zfs and jails: recovery of {name}", points)
+    assert points > 100
