@@ -13,8 +13,8 @@ from typing import Any
 
 from commands.drivers.base import Jails, JailSpec, JailState, MountedVolume, Source
 from commands.drivers.host import LocalHost
+from commands.drivers.jail_layout import cgroup_of
 from commands.drivers.lxc import LxcJails
-from commands.drivers.lxc_config import cgroup_of
 from commands.drivers.memory import MemoryWorld
 from tests.fakes.jail_site import ONE, ROOT, TWO, jail_site
 

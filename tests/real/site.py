@@ -24,7 +24,7 @@ from commands.bootstrap import Session, compose, make_drivers, make_origin
 from commands.config import Config
 from commands.drivers.base import JailState
 from commands.drivers.host import LocalHost
-from commands.drivers.lxc_config import cgroup_of
+from commands.drivers.jail_layout import cgroup_of
 from commands.drivers.mounts import LinuxMounts
 from commands.transactions.interrupt import Interrupt
 from commands.transactions.plan import Plan, Purpose, jail_settled
