@@ -60,6 +60,8 @@ def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Inter
     from commands.drivers.lxc import LxcJails
     from commands.drivers.mounts import LinuxMounts
     from commands.drivers.mounts_freebsd import FreeBsdMounts
+    from commands.drivers.nspawn import NspawnJails
+    from commands.drivers.oci import OciJails
     from commands.drivers.platform import system_of
     from commands.drivers.roots import inspect_root
     from commands.drivers.zfs import ZfsStorage
@@ -71,6 +73,8 @@ def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Inter
     storage: Storage = ZfsStorage(host, mounts, pool) if pool.driver == "zfs" else BtrfsStorage(host, pool)
     jails: Mapping[str, Jails] = {
         "lxc": LxcJails(host, f"{config.state_directory}/lxc"),
+        "oci": OciJails(host, f"{config.state_directory}/oci", clock),
+        "nspawn": NspawnJails(host, f"{config.state_directory}/nspawn", clock),
         "jail": FreeBsdJails(host, f"{config.state_directory}/jail", clock),
     }
     return Drivers(

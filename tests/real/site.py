@@ -6,6 +6,7 @@ interpreter; nothing of the parent but the code is used in it.
 
 import http.client
 import io
+import itertools
 import json
 import os
 import shutil
@@ -48,6 +49,7 @@ DIRECTORIES = [
     "srv/www",
     "sys",
     "tmp",
+    "usr",
     "var",
     "var/log",
 ]
@@ -89,8 +91,9 @@ def make_root(path: Path) -> None:
 class RealSite:
     """One state directory with everything in it; ``close`` leaves nothing behind."""
 
-    def __init__(self, directory: Path, jails: tuple[str, ...] = ("web",)) -> None:
+    def __init__(self, directory: Path, jails: tuple[str, ...] = ("web",), driver: str = "lxc") -> None:
         self.directory = directory
+        self.driver = driver
         self.ports = {jail: free_port() for jail in jails}
         make_root(directory / "root.tar")
         self.script("to-two", "echo two > /srv/www/index.html")
@@ -108,7 +111,7 @@ class RealSite:
                     "tiny": {"bootstrap": "tar", "file": str(directory / "root.tar"), "upgrade": "script",
                              "upgrade_script": str(directory / "to-two")}
                 },
-                "jail": {jail: self._jail(port) for jail, port in self.ports.items()},
+                "jail": {jail: self._jail(port, driver) for jail, port in self.ports.items()},
             }
         )  # fmt: skip
         self.boot = LocalHost().boot_id()
@@ -121,9 +124,10 @@ class RealSite:
         return path
 
     @staticmethod
-    def _jail(port: int) -> dict[str, object]:
+    def _jail(port: int, driver: str) -> dict[str, object]:
         return {
             "template": "tiny",
+            "driver": driver,
             "command": ["/bin/sh", "/srv/run"],
             "environment": {"PORT": str(port)},
             "volumes": {"log": "/var/log", "home": "/home"},
@@ -231,16 +235,18 @@ class RealSite:
             with LedgerReader.open(ledger) as reader:
                 for target, stored in reader.settled_targets().items():
                     settled = jail_settled(stored) if target.startswith("jail:") else None
-                    if settled and drivers.jails["lxc"].state(settled.deployment.jail) is not JailState.STOPPED:
-                        drivers.jails["lxc"].stop(settled.deployment.jail)
+                    jail = settled.deployment.jail if settled else None
+                    if jail and drivers.jails[jail.driver].state(jail) is not JailState.STOPPED:
+                        drivers.jails[jail.driver].stop(jail)
+                        drivers.jails[jail.driver].state(jail)  # waits for what tidies up after it
         unmount_beneath(str(self.directory))
         shutil.rmtree(self.directory)
         self._remove_cgroups()
 
     def _remove_cgroups(self) -> None:
-        """LXC leaves the empty cgroup of a jail that it has stopped, in every hierarchy."""
-        for jail in self.ports:
-            cgroup = cgroup_of(f"{self.config.state_directory}/lxc/{jail}")
+        """A stopped jail leaves its empty cgroup, in every hierarchy."""
+        for driver, jail in itertools.product(("lxc", "oci", "nspawn"), self.ports):
+            cgroup = cgroup_of(f"{self.config.state_directory}/{driver}/{jail}")
             for top in ("/sys/fs/cgroup", *map(str, Path("/sys/fs/cgroup").iterdir())):
                 found = sorted(Path(top).glob(f"{cgroup}/**/"), reverse=True)
                 for path in found:
