@@ -80,7 +80,7 @@ class Cgroup:
         return tuple(found)
 
     def kill(self, jail: str) -> None:
-        """Kill every process in the group and below. Raises DriverError when one hangs in the kernel and does not die."""
+        """Kill every process in the group and below. Raises DriverError when one hangs in the kernel instead."""
         if not self.is_populated():
             return
         script = '[ ! -d "$1" ] || echo 1 >"$1/cgroup.kill"'

@@ -73,6 +73,8 @@ class OciJails:
 
     def runs_on(self, jail: JailSpec, source: Source) -> bool:
         """Whether the jail's first process has ``source`` as its root."""
+        if not self._payload(jail).is_populated():
+            return False
         status, pid = self._asked(jail)
         return status == "running" and pid is not None and root_is(self._host, pid, source)
 
@@ -128,8 +130,8 @@ class OciJails:
     # --- what is left of a jail ---
 
     def _tell(self, jail: JailSpec) -> bool:
-        """Send the stop signal to a jail, paused or not; whether it was told."""
-        with suppress(ToolTimedOut):
+        """Send the stop signal to a jail, paused or not; whether it was told. What cannot be told is killed."""
+        with suppress(DriverError):
             if self._asked(jail)[0] == "paused":
                 self._host.run(self._tool(jail, "resume", jail.name), check=False, timeout_s=_ASK_TIMEOUT_S)
             kill = self._tool(jail, "kill", jail.name, signal_word(jail.stop_signal))

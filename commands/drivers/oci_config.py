@@ -1,4 +1,4 @@
-"""The ``config.json`` of a jail, see the OCI runtime specification 1.0.2. Pure: the same jail always gives the same file."""
+"""The ``config.json`` of a jail, as in the OCI runtime specification 1.0.2. Pure: the same jail gives the same file."""
 
 import json
 import signal

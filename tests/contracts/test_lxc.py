@@ -21,20 +21,6 @@ def site(tmp_path: Path) -> Iterator[JailSite]:
         yield made
 
 
-def test_the_administrators_settings_have_the_last_word(site: JailSite) -> None:
-    settings = site.directory / "settings"
-    settings.write_text("lxc.environment = FROM=settings\nlxc.uts.name = renamed\n")
-    spec = site.spec(settings=str(settings))
-    site.jails.preflight(spec)
-    site.jails.start(spec)
-    assert "FROM=settings" in site.jails.execute(spec, ["/bin/env"], 5.0).stdout
-    name = site.jails.execute(spec, ["/bin/cat", "/proc/sys/kernel/hostname"], 5.0).stdout
-    assert name.strip() == "renamed"
-    settings.chmod(0o666)
-    with pytest.raises(DriverError, match="others than root can change it"):
-        site.jails.preflight(spec)
-
-
 class InNetwork(LocalHost):
     """Runs everything in a network namespace: LXC finds its sockets there, and its bridge in the /sys of it."""
 

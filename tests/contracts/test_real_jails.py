@@ -3,16 +3,22 @@
 import fcntl
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from commands.drivers.base import JailSpec, JailState, Source
+from commands.drivers.cgroups import cgroup_mount
 from commands.drivers.host import LocalHost
+from commands.drivers.jail_layout import cgroup_of
 from commands.errors import DriverError, ToolTimedOut
+from ledger.clock import SystemClock
 from tests.contracts.jail_fixtures import RUNTIMES, SERVE, JailSite, eventually, jail_site, status_of
+from tests.contracts.real import sh
 
 pytestmark = pytest.mark.real
 
@@ -214,3 +220,167 @@ def test_a_changed_jail_starts_as_it_is_now(site: JailSite) -> None:
         site.jails.start(spec)
         assert f"WORD={word}\n" in site.jails.execute(spec, ["/bin/env"], 5.0).stdout
         site.jails.stop(spec)
+
+
+#: Settings that give the jail another host name, in the words of each runtime.
+RENAMED = {
+    "lxc": "lxc.uts.name = renamed\n",
+    "oci": '{"hostname": "renamed"}',
+    "nspawn": "# as nspawn's own options\n--hostname=renamed\n",
+}
+
+
+def test_the_administrators_settings_have_the_last_word(site: JailSite) -> None:
+    settings = site.directory / "settings"
+    settings.write_text(RENAMED[site.driver])
+    spec = site.spec(settings=str(settings))
+    site.jails.preflight(spec)
+    site.jails.start(spec)
+    name = site.jails.execute(spec, ["/bin/cat", "/proc/sys/kernel/hostname"], 5.0).stdout
+    assert name.strip() == "renamed"
+
+
+@pytest.mark.parametrize("hostile", ["writable", "not root's", "a symlink", "gone"])
+def test_settings_that_others_than_root_could_change_are_refused(site: JailSite, hostile: str) -> None:
+    settings = site.directory / "settings"
+    settings.write_text(RENAMED[site.driver])
+    match hostile:
+        case "writable":
+            settings.chmod(0o666)
+        case "not root's":
+            os.chown(settings, 65534, 65534)
+        case "a symlink":
+            settings = settings.with_name("link")
+            settings.symlink_to("settings")
+        case _:
+            settings.unlink()
+    with pytest.raises(DriverError, match=r"cannot use .*/(settings|link)"):
+        site.jails.preflight(site.spec(settings=str(settings)))
+    site.made.clear()
+
+
+def test_a_command_in_the_jail_may_do_what_the_jail_may_and_no_more(site: JailSite) -> None:
+    spec = site.spec()
+    site.jails.start(spec)
+    (own,) = status_of(site.first_process(spec), "CapBnd")
+    asked = site.jails.execute(spec, ["/bin/cat", "/proc/self/status"], 5.0).stdout
+    (bound, effective) = (line.split()[1] for line in asked.splitlines() if line.startswith(("CapBnd", "CapEff")))
+    assert bound == effective == own
+
+
+def test_a_jail_that_ends_by_itself_is_stopped_and_starts_again(site: JailSite) -> None:
+    spec = site.spec("exit 3")
+    for _ in range(2):
+        with suppress(DriverError):  # it may be gone before the start has returned, which is a reason to say so
+            site.jails.start(spec)
+        assert eventually(lambda: site.jails.state(spec) is JailState.STOPPED)
+        assert not site.left_in(spec)
+    site.jails.start(site.spec())
+
+
+def test_an_empty_cgroup_that_was_left_behind_is_no_jail_and_in_nobodys_way(site: JailSite) -> None:
+    spec = site.spec()
+    site.jails.start(spec)
+    site.jails.stop(spec)
+    assert site.jails.state(spec) is JailState.STOPPED
+    top = Path(str(cgroup_mount(site.host)), cgroup_of(str(site.home)))
+    for group in (top, *(path for path in top.glob("**/") if path != top)):
+        (group / "left behind").mkdir(exist_ok=True)
+    assert site.jails.state(spec) is JailState.STOPPED
+    site.jails.start(spec)
+    assert site.jails.runs_on(spec, Source("bind", spec.root))
+
+
+@pytest.fixture(params=["oci", "nspawn"])
+def keeping(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JailSite]:
+    """Each runtime whose jails write their output to a file of ours."""
+    with jail_site(tmp_path, request.param) as made:
+        yield made
+
+
+def test_what_a_jail_prints_is_kept_over_its_starts(keeping: JailSite) -> None:
+    spec = keeping.spec(f"echo out; echo err >&2; {SERVE}")
+    output = keeping.home / "output"
+
+    def printed() -> list[str]:  # nspawn may have a word of its own to say
+        return [line for line in output.read_text().splitlines() if line in ("out", "err")] if output.exists() else []
+
+    keeping.jails.start(spec)
+    assert eventually(lambda: printed() == ["out", "err"])
+    keeping.jails.stop(spec)
+    keeping.jails.start(spec)
+    assert eventually(lambda: printed() == ["out", "err"] * 2)
+    assert output.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_kept_of_an_endless_output_has_an_end(keeping: JailSite) -> None:
+    line = "x" * 4095
+    script = f"i=0; while [ $i -lt 6000 ]; do echo {line}; i=$((i+1)); done; echo last >/data/last; {SERVE}"
+    spec = keeping.spec(script)
+    keeping.jails.start(spec)
+    assert eventually((keeping.data / "last").exists, 30)
+    kept = [keeping.home / name for name in ("output", "output.1")]
+    sizes = [path.stat().st_size for path in kept if path.exists()]
+    assert sizes and all(size <= 9 << 20 for size in sizes), sizes
+    assert sum(sizes) < 6000 * 4096
+
+
+def test_a_jail_whose_output_finds_no_room_runs_on(keeping: JailSite) -> None:
+    script = (
+        "while [ ! -e /data/told ]; do sleep 0.01; done; i=0; while [ $i -lt 3000 ]; do echo line; i=$((i+1)); done"
+    )
+    spec = keeping.spec(f"{script}; echo done >/data/done; {SERVE}")
+    keeping.jails.start(spec)
+    (keeping.home / "output").unlink(missing_ok=True)
+    (keeping.home / "output").mkdir()
+    (keeping.data / "told").touch()
+    assert eventually((keeping.data / "done").exists, 10)
+    keeping.jails.stop(spec)
+    (keeping.home / "output").rmdir()
+
+
+@contextmanager
+def frozen(directory: Path) -> Iterator[Callable[[bool], None]]:
+    """A file system on which whoever writes hangs in the kernel while it is frozen; it is thawed in any case."""
+    image = directory.with_suffix(".img")
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    sh("mkfs.ext4", "-q", "-F", str(image))
+    sh("mount", "-o", "loop", str(image), str(directory))
+    held: list[bool] = []
+
+    def freeze(wanted: bool) -> None:
+        sh("fsfreeze", "--freeze" if wanted else "--unfreeze", str(directory))
+        held[:] = [wanted]
+
+    try:
+        yield freeze
+    finally:
+        if held == [True]:
+            freeze(False)
+        assert eventually(lambda: subprocess.run(["umount", str(directory)], check=False).returncode == 0)
+
+
+class Hasty(SystemClock):
+    """A clock on which ten seconds are over soon."""
+
+    def monotonic_ns(self) -> int:
+        return super().monotonic_ns() * 20
+
+
+def test_a_process_that_hangs_in_the_kernel_is_told_of_and_not_waited_for_endlessly(keeping: JailSite) -> None:
+    with frozen(keeping.data) as freeze:
+        spec = keeping.spec("echo up >/data/up; while :; do echo x >/data/x; sleep 0.01; done", stop_timeout_s=0.0)
+        keeping.jails.start(spec)
+        assert eventually((keeping.data / "x").exists)
+        freeze(True)
+        assert eventually(lambda: any("D" in status_of(pid, "State") for pid in keeping.left_in(spec)))
+        hasty = RUNTIMES[keeping.driver][0](LocalHost(), str(keeping.directory / keeping.driver), Hasty())
+        with pytest.raises(DriverError, match="some of its processes cannot be killed") as told:
+            hasty.stop(spec)
+        assert "hangs in the kernel" in told.value.remedy
+        assert hasty.state(spec) is not JailState.STOPPED
+        freeze(False)
+        keeping.jails.stop(spec)
+        assert not keeping.left_in(spec)
+        assert keeping.jails.state(spec) is JailState.STOPPED

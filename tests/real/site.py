@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tarfile
 import threading
@@ -20,10 +21,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from subprocess import DEVNULL
 
 from commands.bootstrap import Session, compose, make_drivers, make_origin
 from commands.config import Config
-from commands.drivers.base import JailState
+from commands.drivers.base import Jails, JailSpec, JailState
 from commands.drivers.host import LocalHost
 from commands.drivers.jail_layout import cgroup_of
 from commands.drivers.mounts import LinuxMounts
@@ -195,6 +197,44 @@ class RealSite:
     def upgrade(jail: str) -> Callable[[Session], Plan | None]:
         """The request to bring a jail to the latest release."""
         return lambda session: session.requests.upgrade(jail, None)
+
+    def start_by_hand(self, jail: str = "web") -> None:
+        """What somebody may do beside the engine, with the runtime's own tools where it has any."""
+        home = f"{self.config.state_directory}/{self.driver}/{jail}"
+        command: list[str] = []
+        match self.driver:
+            case "lxc":
+                command = ["lxc-start", "-n", jail, "-P", str(Path(home).parent), "-d", "--", "/bin/sh", "/srv/run"]
+            case "oci":
+                command = ["runc", "--root", f"{home}/state", "run", "--detach", "--bundle", home, jail]
+            case _:
+                self.runtime().start(self.spec(jail))
+        if command:
+            subprocess.run(command, check=True, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
+
+    def stop_by_hand(self, jail: str = "web") -> None:
+        """The reverse."""
+        home = f"{self.config.state_directory}/{self.driver}/{jail}"
+        match self.driver:
+            case "lxc":
+                subprocess.run(["lxc-stop", "-n", jail, "-P", str(Path(home).parent)], check=True)
+            case "oci":
+                subprocess.run(["runc", "--root", f"{home}/state", "kill", jail, "SIGTERM"], check=True)
+                while self.runtime().state(self.spec(jail)) is not JailState.STOPPED:
+                    time.sleep(0.001)
+            case _:
+                self.runtime().stop(self.spec(jail))
+
+    def runtime(self) -> Jails:
+        """The driver of the jails, without an engine."""
+        return make_drivers(self.config, LocalHost(), SystemClock(), Interrupt()).jails[self.driver]
+
+    def spec(self, jail: str = "web") -> JailSpec:
+        """The jail as it was deployed."""
+        with LedgerReader.open(Path(self.config.ledger_directory)) as reader:
+            settled = jail_settled(reader.settled(f"jail:{jail}"))
+        assert settled is not None
+        return settled.deployment.jail
 
     def page(self, jail: str = "web") -> str:
         """What the jail serves; an exception if it does not answer."""

@@ -15,6 +15,9 @@ from tests.real.site import Killer, RealSite
 
 pytestmark = pytest.mark.real
 
+#: How the start of a jail begins, under each runtime.
+STARTS = {"lxc": "lxc-start -n", "oci": " run --detach", "nspawn": "exit 3; shift"}
+
 Request = Callable[[Session], Plan | None]
 
 
@@ -62,15 +65,16 @@ def test_killed_at_every_point_the_jail_ends_on_one_of_the_two_releases(
         seen = found, site.look()
         assert site.recover() == 0, point
         assert site.look() == seen[1], f"a second recovery changed something after {point}"
-    record_points(f"SIGKILL during a real {request_.__name__}", len(points))
+    record_points(f"SIGKILL during a real {request_.__name__} under {site.driver}", len(points))
     assert ends == {begin, end}
     assert len(points) > 30
 
 
-@pytest.mark.parametrize("step", ["snapshot of", "--move", "lxc-start -n"])
+@pytest.mark.parametrize("step", ["snapshot of", "--move", "start"])
 def test_a_recovery_killed_at_each_of_its_points_is_recovered_too(
     site: RealSite, step: str, record_points: Callable[[str, int], None]
 ) -> None:
+    step = STARTS[site.driver] if step == "start" else step
     go_to(site, "one")
     before = site.look()
     points = points_of(site, lambda killer: site.execute(to_two, killer))
@@ -89,5 +93,5 @@ def test_a_recovery_killed_at_each_of_its_points_is_recovered_too(
         assert status == -9 or "during" in point, f"not killed at {point}"
         assert site.recover() == 0, point
         assert site.look() in (before, after), f"recovery killed {point}"
-    record_points(f"SIGKILL during the recovery of an upgrade killed after {step}", len(inner))
+    record_points(f"SIGKILL during the recovery of an upgrade killed after {step} under {site.driver}", len(inner))
     assert len(inner) > 2
