@@ -6,13 +6,15 @@ from commands.errors import DriverError
 
 _DIRECTORY = "/run/netns"
 
-#: namespace, outer interface, inner interface, then bridge, address, gateway, each empty if there is none.
-#: What a crash has left of an earlier attempt is taken away first; removing a namespace takes the pair with it.
-#: After a reboot the file may be left, without a namespace behind it: ip deletes it then although it complains.
-_MAKE = """\
-set -e
+#: namespace, outer interface. Deleting one end of a pair deletes the other, at once; deleting the namespace would do it
+#: some time later. After a reboot the file may be left without a namespace behind it: ip complains, and we remove it.
+_REMOVE = """\
+[ ! -e "/sys/class/net/$2" ] || ip link delete "$2" || [ ! -e "/sys/class/net/$2" ] || exit 1
 [ ! -e "/run/netns/$1" ] || ip netns delete "$1" || rm -f "/run/netns/$1"
-[ ! -e "/sys/class/net/$2" ] || ip link delete "$2"
+"""
+#: The same and inner interface, then bridge, address, gateway, each empty if there is none.
+_MAKE = f"""\
+{_REMOVE}set -e
 ip netns add "$1"
 ip link add "$2" type veth peer name "$3" netns "$1"
 [ -z "$4" ] || ip link set "$2" master "$4"
@@ -25,12 +27,11 @@ esac
 ip -n "$1" link set "$3" up
 [ -z "$6" ] || ip -n "$1" route add default via "$6" dev "$3"
 """
-_REMOVE = '[ ! -e "/run/netns/$1" ] || ip netns delete "$1" || rm -f "/run/netns/$1"'
 
 
 def namespace_of(jail: JailSpec, home: str) -> str | None:
     """The file of the jail's own network namespace; None where it shares the network of the host."""
-    return f"{_DIRECTORY}/{_name(home)}" if jail.network.kind == "veth" else None
+    return f"{_DIRECTORY}/{_names(home)[0]}" if jail.network.kind == "veth" else None
 
 
 def require_network_tools(host: Host, jail: JailSpec) -> None:
@@ -45,7 +46,7 @@ def make_network(host: Host, jail: JailSpec, home: str) -> None:
     if network.kind != "veth":
         return
     optional = (network.link or "", network.address or "", network.gateway or "")
-    argv = [_name(home), f"rs{digest_of(home)}", network.interface or "eth0", *optional]
+    argv = [*_names(home), network.interface or "eth0", *optional]
     completed = host.run(["/bin/sh", "-c", _MAKE, "sh", *argv], check=False)
     if completed.status != 0:
         remove_network(host, jail, home)
@@ -55,9 +56,10 @@ def make_network(host: Host, jail: JailSpec, home: str) -> None:
 
 def remove_network(host: Host, jail: JailSpec, home: str) -> None:
     """Remove the jail's network namespace and its interfaces; not there is success."""
-    if jail.network.kind == "veth" and host.stat(f"{_DIRECTORY}/{_name(home)}") is not None:
-        host.run(["/bin/sh", "-c", _REMOVE, "sh", _name(home)])
+    if jail.network.kind == "veth" and host.stat(f"{_DIRECTORY}/{_names(home)[0]}") is not None:
+        host.run(["/bin/sh", "-c", _REMOVE, "sh", *_names(home)])
 
 
-def _name(home: str) -> str:
-    return f"rootswap-{digest_of(home)}"
+def _names(home: str) -> tuple[str, str]:
+    """The namespace and the interface that stays outside; the kernel allows 15 letters for the latter."""
+    return f"rootswap-{digest_of(home)}", f"rs{digest_of(home)}"
