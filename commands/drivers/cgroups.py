@@ -39,13 +39,13 @@ def with_private_view(argv: Sequence[str]) -> list[str]:
     return ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", _PRIVATE_VIEW, "sh", *argv]
 
 
-def until(clock: Clock, holds: Callable[[], bool], timeout_s: float) -> bool:
+def until(clock: Clock, holds: Callable[[], bool], timeout_s: float, poll_s: float = POLL_S) -> bool:
     """Wait until ``holds``; False when the time is over."""
     deadline = clock.monotonic_ns() + int(timeout_s * 1e9)
     while not holds():
         if clock.monotonic_ns() >= deadline:
             return False
-        clock.sleep(POLL_S)
+        clock.sleep(poll_s)
     return True
 
 

@@ -16,15 +16,16 @@ _LIMIT_BYTES = 4 << 20
 _TOLD_BYTES = 2048
 
 #: home, limit, and the cgroup that the loop moves to, for it must outlive the service that called the engine.
-#: A loop that waits for a start that never came is let go by opening its pipe for an instant.
+#: A loop that waits for a start that never came is let go by opening its pipe for an instant. No program is started but
+#: the shell: this is done while a jail is down.
 #: dd counts what it reads, and at most 1024 times 4 KiB: the file is at most 4 MiB larger than the limit.
 _KEEP = """\
 umask 077
 pipe=$1/output.pipe file=$1/output
-[ ! -p "$pipe" ] || : <>"$pipe"
-rm -f "$pipe" && mkfifo "$pipe" || exit 1
+if [ -p "$pipe" ]; then : <>"$pipe"; else rm -f "$pipe" && mkfifo "$pipe"; fi || exit 1
 {
-    mkdir -p "$3" && echo 0 >"$3/cgroup.procs"
+    [ -d "$3" ] || mkdir -p "$3"
+    echo 0 >"$3/cgroup.procs"
     while :; do
         said=$(dd bs=4096 count=1024 2>&1 >>"$file") || said=$(dd bs=4096 count=1024 2>&1 of=/dev/null) ||
             exec cat >/dev/null

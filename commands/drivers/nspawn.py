@@ -29,13 +29,25 @@ _TOOLS = ("systemd-nspawn", "nsenter", "setpriv", "unshare")
 _SYSTEMD = "/run/systemd/system"
 _CHROOTS = ("/usr/sbin/chroot", "/usr/bin/chroot", "/sbin/chroot", "/bin/chroot")
 _TIDY_TIMEOUT_S = 10.0
+#: nspawn takes a quarter of a second to start: it needs the processor more than we do.
+_START_POLL_S = 0.002
 #: How long the last words of an nspawn that gave up are waited for: they go through a pipe.
 _WORDS_TIMEOUT_S = 1.0
 
-_RENEW = '[ ! -d "$1" ] || find "$1" -depth -type d -exec rmdir {} + || exit 1; [ -z "$2" ] || mkdir -p "$2"'
+#: The cgroup, and the same again to make it anew. Mostly there are no others in it than those that nspawn makes.
+_RENEW = """\
+[ ! -d "$1" ] || rmdir "$1/payload" "$1/supervisor" "$1" 2>/dev/null || [ ! -d "$1" ] ||
+    find "$1" -depth -type d -exec rmdir {} + || exit 1
+[ -z "$2" ] || mkdir -p "$2"
+"""
 _LAUNCH = 'echo 0 >"$1/cgroup.procs" || exit 3; shift; "$@" </dev/null >/dev/null 2>&1 &'
 #: The process may have died since it was seen, and its number may be somebody else's.
-_SIGNAL = 'case $(cat "/proc/$1/cgroup") in *"$2"*) kill -s "$3" "$1" ;; *) exit 1 ;; esac'
+_SIGNAL = """\
+while read -r line; do
+    case $line in *"$2"*) kill -s "$3" "$1"; exit ;; esac
+done <"/proc/$1/cgroup"
+exit 1
+"""
 
 
 class NspawnJails:
@@ -82,7 +94,7 @@ class NspawnJails:
             self._host.run(unit_command(self._unit(jail), f"jail {jail.name}", command))
         else:
             self._launch(jail, group, command)
-        begun = until(self._clock, lambda: self._is_settled(jail, group), jail.start_timeout_s)
+        begun = until(self._clock, lambda: self._is_settled(jail, group), jail.start_timeout_s, _START_POLL_S)
         if self._seen(jail)[0] is not JailState.RUNNING:
             cause = self._last_words(jail, before) if begun else f"not done after {jail.start_timeout_s:g} s"
             self._remove(jail)

@@ -26,6 +26,8 @@ DEFAULT_RUNTIME = "runc"
 #: What a runtime says of a container that it does not know; not all of them give it an exit status of its own.
 _UNKNOWN = ("does not exist", "no such file or directory", "not found")
 _ASK_TIMEOUT_S = 10.0
+#: A jail that has not ended by then may be paused. It is not asked before: most end sooner than a runtime answers.
+_PAUSED_AFTER_S = 0.25
 
 _STATES = {
     "creating": JailState.STARTING,
@@ -107,8 +109,10 @@ class OciJails:
         it is killed after the timeout."""
         payload = self._payload(jail)
         if payload.is_populated():
-            patience_s = jail.stop_timeout_s if self._tell(jail) else 0.0
-            until(self._clock, lambda: not payload.is_populated(), patience_s)
+            begun = self._clock.monotonic_ns()
+            if self._tell(jail) and not self._ends(jail, min(_PAUSED_AFTER_S, jail.stop_timeout_s)):
+                self._wake(jail)
+                self._ends(jail, jail.stop_timeout_s - (self._clock.monotonic_ns() - begun) / 1e9)
         self._forget(jail)
 
     def execute(self, jail: JailSpec, argv: Sequence[str], timeout_s: float) -> Completed:
@@ -130,13 +134,21 @@ class OciJails:
     # --- what is left of a jail ---
 
     def _tell(self, jail: JailSpec) -> bool:
-        """Send the stop signal to a jail, paused or not; whether it was told. What cannot be told is killed."""
+        """Send the stop signal; whether the jail was told. What cannot be told is killed."""
         with suppress(DriverError):
-            if self._asked(jail)[0] == "paused":
-                self._host.run(self._tool(jail, "resume", jail.name), check=False, timeout_s=_ASK_TIMEOUT_S)
             kill = self._tool(jail, "kill", jail.name, signal_word(jail.stop_signal))
             return self._host.run(kill, check=False, timeout_s=_ASK_TIMEOUT_S).status == 0
         return False
+
+    def _ends(self, jail: JailSpec, timeout_s: float) -> bool:
+        payload = self._payload(jail)
+        return until(self._clock, lambda: not payload.is_populated(), timeout_s)
+
+    def _wake(self, jail: JailSpec) -> None:
+        """Let a paused jail go on: it feels the signal that it was sent only then."""
+        with suppress(DriverError):
+            if self._asked(jail)[0] == "paused":
+                self._host.run(self._tool(jail, "resume", jail.name), check=False, timeout_s=_ASK_TIMEOUT_S)
 
     def _forget(self, jail: JailSpec) -> None:
         """Kill what lives of the jail and let the runtime forget it; whatever it knows here is ours."""
