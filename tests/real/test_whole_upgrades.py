@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -111,19 +110,18 @@ def test_a_stopped_and_continued_engine_goes_on(site: RealSite) -> None:
 
 def test_a_jail_that_somebody_starts_in_the_middle_gets_the_upgrade_stuck_and_can_be_taken_back(site: RealSite) -> None:
     before = site.look()
-    lxc = ["-n", "web", "-P", f"{site.config.state_directory}/lxc"]
     seen: list[str] = []
 
     def meddle(point: str) -> None:
         if point.startswith("before snapshot of") and not seen:
             seen.append(point)
-            subprocess.run(["lxc-start", *lxc, "-d", "--", "/bin/sh", "/srv/run"], check=True)
+            site.start_by_hand()
 
     assert site.execute(to_two, meddle) == 1
     with LedgerReader.open(Path(site.config.ledger_directory)) as reader:
         (stuck,) = reader.transactions(open_only=True)
     assert stuck.state == "stuck"
-    subprocess.run(["lxc-stop", *lxc], check=True)
+    site.stop_by_hand()
 
     def resolve(session: Session) -> None:
         session.recoverer.resolve(stuck.transaction, "unwind", "alice", "stopped what somebody had started")
