@@ -91,6 +91,8 @@ class NspawnJails:
         self._host.make_directory(self._home(jail), 0o700)
         make_network(self._host, jail, self._home(jail))
         if self._has_systemd():
+            # systemd may not have noticed yet that the service has ended; not loaded is a status we do not look at.
+            self._host.run(["systemctl", "stop", "--", self._unit(jail)], check=False)
             self._host.run(unit_command(self._unit(jail), f"jail {jail.name}", command))
         else:
             self._launch(jail, group, command)

@@ -26,6 +26,8 @@ DEFAULT_RUNTIME = "runc"
 #: What a runtime says of a container that it does not know; not all of them give it an exit status of its own.
 _UNKNOWN = ("does not exist", "no such file or directory", "not found")
 _ASK_TIMEOUT_S = 10.0
+#: The words of the runtime are few; this is for one that is started in vain over and over.
+_LOG_BYTES = 1 << 20
 #: A jail that has not ended by then may be paused. It is not asked before: most end sooner than a runtime answers.
 _PAUSED_AFTER_S = 0.25
 
@@ -97,6 +99,8 @@ class OciJails:
         # holds the lock, so that no other engine looks at a jail that is about to start.
         run = self._tool(jail, "run", "--detach", "--bundle", self._home(jail), jail.name)
         argv = into_output(self._home(jail), run)
+        if self._log_bytes(jail) > _LOG_BYTES:
+            self._host.remove(f"{self._home(jail)}/log")
         before = self._log_bytes(jail)
         completed = self._host.run(argv, check=False, timeout_s=jail.start_timeout_s)
         if completed.status != 0:

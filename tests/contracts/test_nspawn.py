@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from commands.drivers.base import Completed, JailState, MountedVolume, Source
-from commands.drivers.cgroups import cgroup_mount
+from commands.drivers.base import Completed, JailState, MountedVolume, Source, Stat
+from commands.drivers.cgroups import cgroup_mount, with_private_view
 from commands.drivers.host import LocalHost
 from commands.drivers.jail_layout import cgroup_of
 from commands.drivers.nspawn import NspawnJails
 from commands.errors import DriverError
-from tests.contracts.jail_fixtures import JailSite, jail_site
+from tests.contracts.jail_fixtures import JailSite, eventually, jail_site, remove_cgroups
 
 pytestmark = pytest.mark.real
 
@@ -112,3 +112,49 @@ def test_nspawn_hears_of_no_other_settings_than_those_named(site: JailSite) -> N
     site.jails.start(spec)
     name = site.jails.execute(spec, ["/bin/cat", "/proc/sys/kernel/hostname"], 5.0).stdout
     assert name.strip() == "rswap-test"
+
+
+class UnderSystemd(LocalHost):
+    """A host that seems to be run by systemd: a service is a process in a cgroup where systemd would put it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.units: list[str] = []
+
+    def stat(self, path: str, *, follow: bool = False) -> Stat | None:
+        return super().stat("/run" if path == "/run/systemd/system" else path, follow=follow)
+
+    def run(self, argv: Sequence[str], **options: Any) -> Completed:
+        if argv[0] == "systemctl" or argv[:2] == ["systemd-run", "--version"]:
+            return Completed(0, "", "")
+        if argv[0] != "systemd-run":
+            return super().run(argv, **options)
+        (unit,) = [word.removeprefix("--unit=") for word in argv if word.startswith("--unit=")]
+        self.units.append(unit)
+        service = f"{cgroup_mount(self)}/rootswap.slice/{unit}"
+        script = 'mkdir -p "$1"; echo 0 >"$1/cgroup.procs" || exit 1; shift; "$@" >/dev/null 2>&1 &'
+        command = with_private_view(argv[list(argv).index("--") + 1 :])
+        return super().run(["/bin/sh", "-c", script, "sh", service, *command], holds_lock=False)
+
+
+def test_where_systemd_runs_a_jail_is_a_service_of_it(site: JailSite) -> None:
+    host = UnderSystemd()
+    jails = NspawnJails(host, str(site.directory / "nspawn"))
+    spec = site.spec()
+    jails.preflight(spec)
+    assert jails.state(spec) is JailState.STOPPED
+    try:
+        for _ in range(2):
+            jails.start(spec)
+            assert jails.runs_on(spec, Source("bind", spec.root))
+            assert jails.execute(spec, ["/bin/sh", "-c", "exit 7"], 5.0).status == 7
+            jails.stop(spec)
+            assert jails.state(spec) is JailState.STOPPED
+            assert not site.left_in(spec)
+        (site.root / "usr").rmdir()
+        with pytest.raises(DriverError, match="it ended at once") as told:
+            jails.start(spec)
+        assert host.units[0] in told.value.remedy
+        assert len(set(host.units)) == 1
+    finally:
+        assert eventually(lambda: remove_cgroups("rootswap.slice"))
