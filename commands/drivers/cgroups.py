@@ -11,6 +11,9 @@ from ledger.clock import Clock
 ALONE = "/sys/fs/cgroup"
 BESIDE = "/sys/fs/cgroup/unified"
 
+#: How the kernel's own files in a group begin; everything else there may be a group.
+_FILES = ("cgroup.", "cpu.", "cpuset.", "hugetlb.", "io.", "memory.", "misc.", "pids.", "rdma.")
+
 #: How often the kernel is asked while something is waited for.
 POLL_S = 0.0005
 _KILL_TIMEOUT_S = 10.0
@@ -70,13 +73,16 @@ class Cgroup:
         events = f"{self.path}/cgroup.events"
         return b"populated 1" in self._read(events)
 
+    def own_processes(self) -> tuple[int, ...]:
+        """The processes in the group itself, as the numbers that this host gives them."""
+        return tuple(int(word) for word in self._read(f"{self.path}/cgroup.procs").split())
+
     def processes(self) -> tuple[int, ...]:
-        """The processes in the group and below, as the numbers that this host gives them."""
-        found = [int(word) for word in self._read(f"{self.path}/cgroup.procs").split()]
+        """The processes in the group and below."""
+        found = list(self.own_processes())
         for name in self.host.entries(self.path):
-            inner = f"{self.path}/{name}"
-            if "." not in name or self._is_group(inner):
-                found.extend(Cgroup(self.host, self.clock, inner).processes())
+            if not name.startswith(_FILES) and self._is_group(f"{self.path}/{name}"):
+                found.extend(self.below(name).processes())
         return tuple(found)
 
     def kill(self, jail: str) -> None:

@@ -33,14 +33,18 @@ if [ -p "$pipe" ]; then : <>"$pipe"; else rm -f "$pipe" && mkfifo "$pipe"; fi ||
         [ "$(wc -c <"$file")" -lt "$2" ] || mv -f "$file" "$file.1"
     done
 } <"$pipe" >/dev/null 2>&1 &
+shift 3; [ $# = 0 ] || exec "$@"
 """
 _INTO = 'pipe=$1/output.pipe; shift; exec "$@" >"$pipe" 2>&1'
 
 
-def keep_output(host: Host, home: str, cgroup: str) -> None:
-    """Make ready to keep what the jail whose files are in ``home`` is going to print. Holds nothing of the engine."""
-    argv = ["/bin/sh", "-c", _KEEP, "sh", home, str(_LIMIT_BYTES), cgroup]
-    host.run(argv, holds_lock=False)
+def keep_output(host: Host, home: str, cgroup: str, then: Sequence[str] = ()) -> int:
+    """Make ready to keep what the jail whose files are in ``home`` is going to print; the exit status.
+
+    ``then`` is a command that is run right after it, by the same process. Both hold nothing of the engine's.
+    """
+    argv = ["/bin/sh", "-c", _KEEP, "sh", home, str(_LIMIT_BYTES), cgroup, *then]
+    return host.run(argv, check=not then, holds_lock=False).status
 
 
 def into_output(home: str, argv: Sequence[str]) -> list[str]:

@@ -30,7 +30,7 @@ _SYSTEMD = "/run/systemd/system"
 _CHROOTS = ("/usr/sbin/chroot", "/usr/bin/chroot", "/sbin/chroot", "/bin/chroot")
 _TIDY_TIMEOUT_S = 10.0
 #: nspawn takes a quarter of a second to start: it needs the processor more than we do.
-_START_POLL_S = 0.002
+_START_POLL_S = 0.004
 #: How long the last words of an nspawn that gave up are waited for: they go through a pipe.
 _WORDS_TIMEOUT_S = 1.0
 
@@ -138,11 +138,15 @@ class NspawnJails:
         """Start nspawn where no systemd does it. The cgroup is the start's, and nobody else's."""
         home = self._home(jail)
         self._host.run(["/bin/sh", "-c", _RENEW, "sh", group.path, group.path])
-        keep_output(self._host, home, f"{self._mount(jail)}/{cgroup_of(home)}/output")
         argv = with_private_view(command) if self._mount(jail) == BESIDE else command
         launch = ["/bin/sh", "-c", _LAUNCH, "sh", group.path, *into_output(home, argv)]
-        if self._host.run(launch, check=False, holds_lock=False).status != 0:
-            raise DriverError(f"cannot start jail {jail.name}: somebody has taken the start back")
+        match keep_output(self._host, home, f"{self._mount(jail)}/{cgroup_of(home)}/output", launch):
+            case 0:
+                pass
+            case 3:
+                raise DriverError(f"cannot start jail {jail.name}: somebody has taken the start back")
+            case _:
+                raise DriverError(f"cannot start jail {jail.name}: its output cannot be kept in {home}")
 
     def _survives(self, jail: JailSpec) -> bool:
         """Whether what lives of the jail is or becomes a running jail."""
@@ -199,16 +203,21 @@ class NspawnJails:
         supervisor = self._supervisor(group)
         if supervisor is None:
             return None
+        payload = group.below("payload")
+        own = payload.own_processes()  # a systemd inside moves itself further down
+        first = next(filter(self._is_first, own), None) or next(filter(self._is_first, payload.processes()), None)
+        if first is None:
+            return None
         nspawn = self._host.stat(f"/proc/{supervisor}/exe", follow=True)
-        for pid in group.below("payload").processes():
-            if self._field(f"/proc/{pid}/status", r"^NSpid:\t\d+\t(\d+)$") == "1":
-                program = self._host.stat(f"/proc/{pid}/exe", follow=True)
-                is_command = nspawn and program and (program.device, program.inode) != (nspawn.device, nspawn.inode)
-                return pid if is_command else None
-        return None
+        program = self._host.stat(f"/proc/{first}/exe", follow=True)
+        is_command = nspawn and program and (program.device, program.inode) != (nspawn.device, nspawn.inode)
+        return first if is_command else None
+
+    def _is_first(self, pid: int) -> bool:
+        return self._field(f"/proc/{pid}/status", r"^NSpid:\t\d+\t(\d+)$") == "1"
 
     def _supervisor(self, group: Cgroup) -> int | None:
-        return next(iter(group.below("supervisor").processes()), None)
+        return next(iter(group.below("supervisor").own_processes()), None)
 
     def _field(self, path: str, pattern: str) -> str:
         """What stands in a file of the kernel's; empty when the process has died."""
