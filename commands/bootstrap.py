@@ -8,7 +8,7 @@ import platform
 import pwd
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from commands import __version__
 from commands.config import Config
-from commands.drivers.base import Drivers, Jails, Storage
+from commands.drivers.base import Drivers, Host, Jails, Storage
 from commands.drivers.btrfs_subvolumes import BtrfsHost
+from commands.errors import ConfigError, DriverError
 from commands.transactions.interrupt import Interrupt
 from ledger.clock import Clock, SystemClock
 from ledger.codec import Actor, Origin
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from commands.transactions.requests import Requests
     from commands.transactions.sealing import Sealed, Sealer
     from ledger.writer import LedgerWriter
+
+    #: What differs from system to system: the mount table, how roots are built, and how each jail runtime is made.
+    Platform = tuple[ZfsMounts, Builder, Mapping[str, Callable[[], Jails]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +55,37 @@ class Session:
     sealed: "Sealed | None" = None
 
 
-class Runtimes(dict[str, Jails]):
-    """The jail runtimes of a host by their names in the configuration. One that it cannot have is a DriverError."""
+class Runtimes(Mapping[str, Jails]):
+    """The jail runtimes of a host by their names in the configuration. One that it cannot have is a DriverError.
 
-    def __init__(self, system: str, runtimes: Mapping[str, Jails]) -> None:
-        super().__init__(runtimes)
+    Each is made when it is first asked for: while a jail is down, nothing is to be read that does not serve it.
+    """
+
+    def __init__(self, system: str, makers: Mapping[str, Callable[[], Jails]]) -> None:
         self._system = system
+        self._makers = makers
+        self._made: dict[str, Jails] = {}
 
-    def __missing__(self, name: str) -> Jails:
-        """Raise DriverError."""
-        from commands.errors import DriverError
+    def __getitem__(self, name: str) -> Jails:
+        """The runtime of that name. Raises DriverError."""
+        if name not in self._makers:
+            remedy = f"choose among {', '.join(self)} as the driver of the jail"
+            raise DriverError(f"cannot run jails by {name}: the host runs {self._system}", remedy=remedy)
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
 
-        remedy = f"choose among {', '.join(self)} as the driver of the jail"
-        raise DriverError(f"cannot run jails by {name}: the host runs {self._system}", remedy=remedy)
+    def __contains__(self, name: object) -> bool:
+        """Whether the host can have it."""
+        return name in self._makers
+
+    def __iter__(self) -> Iterator[str]:
+        """The names."""
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._makers)
 
 
 def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Interrupt) -> Drivers:
@@ -76,8 +98,8 @@ def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Inter
     from commands.drivers.roots import inspect_root
 
     system = system_of(host)
-    mounts, builder, runtimes = (_on_freebsd if system == "FreeBSD" else _on_linux)(config, host, clock)
-    jails = Runtimes(system, runtimes)
+    mounts, builder, makers = (_on_freebsd if system == "FreeBSD" else _on_linux)(config, host, clock)
+    jails = Runtimes(system, makers)
     return Drivers(
         storage=_storage(config, host, mounts),
         mounts=mounts,
@@ -90,21 +112,38 @@ def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Inter
     )
 
 
-def _on_linux(config: Config, host: BtrfsHost, _clock: Clock) -> "tuple[ZfsMounts, Builder, Mapping[str, Jails]]":
+def _on_linux(config: Config, host: BtrfsHost, clock: Clock) -> "Platform":
     from commands.drivers.builders import RootBuilder
-    from commands.drivers.lxc import LxcJails
     from commands.drivers.mounts import LinuxMounts
 
-    return LinuxMounts(host), RootBuilder(host), {"lxc": LxcJails(host, f"{config.state_directory}/lxc")}
+    def lxc() -> Jails:
+        from commands.drivers.lxc import LxcJails
+
+        return LxcJails(host, f"{config.state_directory}/lxc")
+
+    def oci() -> Jails:
+        from commands.drivers.oci import OciJails
+
+        return OciJails(host, f"{config.state_directory}/oci", clock)
+
+    def nspawn() -> Jails:
+        from commands.drivers.nspawn import NspawnJails
+
+        return NspawnJails(host, f"{config.state_directory}/nspawn", clock)
+
+    return LinuxMounts(host), RootBuilder(host), {"lxc": lxc, "oci": oci, "nspawn": nspawn}
 
 
-def _on_freebsd(config: Config, host: BtrfsHost, clock: Clock) -> "tuple[ZfsMounts, Builder, Mapping[str, Jails]]":
+def _on_freebsd(config: Config, host: BtrfsHost, clock: Clock) -> "Platform":
     from commands.drivers.builders_freebsd import FreeBsdBuilder
     from commands.drivers.jail import FreeBsdJails
     from commands.drivers.mounts_freebsd import FreeBsdMounts
 
-    jails = FreeBsdJails(host, f"{config.state_directory}/jail", clock)
-    return FreeBsdMounts(host), FreeBsdBuilder(host), {"jail": jails}
+    return (
+        FreeBsdMounts(host),
+        FreeBsdBuilder(host),
+        {"jail": lambda: FreeBsdJails(host, f"{config.state_directory}/jail", clock)},
+    )
 
 
 def _storage(config: Config, host: BtrfsHost, mounts: "ZfsMounts") -> Storage:
@@ -148,6 +187,7 @@ def open_session(
     from ledger.writer import LedgerWriter
 
     clock = SystemClock()
+    _require_real(LocalHost(), config.state_directory)
     origin = make_origin(LocalHost().boot_id(), invoked)
     directory = Path(config.ledger_directory)
     with ExitStack() as stack:
@@ -185,6 +225,18 @@ def compose(
     requests = Requests(ledger, drivers, config, new_transaction_id)
     recoverer = Recoverer(engine, config, boot_id, new_transaction_id)
     return Session(config, ledger, drivers, engine, requests, recoverer, sealer)
+
+
+def _require_real(host: Host, path: str) -> None:
+    """Raise ConfigError if a symlink leads to the state directory: the mount table knows its mounts by real paths."""
+    if host.stat(path, follow=True) is None:
+        return
+    try:
+        host.resolve_beneath("/", path)
+    except DriverError as error:
+        raise ConfigError(
+            f"cannot use state_directory {path}: {error.message}", remedy="name the directory that is meant"
+        ) from error
 
 
 def _host_id() -> str:

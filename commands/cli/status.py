@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 
 from commands.cli import options
-from commands.cli.output import Cell, Format, Table, aligned, duration, show, size
+from commands.cli.output import Cell, Format, Table, duration, fitted, show, size
 from commands.cli.reading import UtcOption, engine_at_work, open_ledger, show_lines, transaction_data, when
 
 if TYPE_CHECKING:
@@ -137,11 +137,11 @@ def _text(overview: Overview, utc: bool) -> str:
         for name, line in overview.templates.items()
     ]
     rows += [[name, None, "not built yet: rootswap template build " + name, None] for name in overview.not_built]
-    parts.append(aligned(Table(("template", "head", "release", "since"), rows, "no template is configured")))
+    parts.append(fitted(Table(("template", "head", "release", "since"), rows, "no template is configured")))
     columns = ("jail", "release", "since", "state", "last transaction", "ended", "downtime")
     jails = [_jail_row(overview, name, line, utc) for name, line in overview.jails.items()]
     jails += [[name, "not deployed yet: rootswap upgrade " + name, *[None] * 5] for name in overview.not_deployed]
-    parts.append(aligned(Table(columns, jails, "no jail is configured")) + _mismatches(overview))
+    parts.append(fitted(Table(columns, jails, "no jail is configured")) + _mismatches(overview))
     return "\n".join(parts)
 
 

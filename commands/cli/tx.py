@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from commands.cli import options
-from commands.cli.output import Cell, Format, Table, aligned, duration, note, show, stream
+from commands.cli.output import Cell, Format, Table, duration, fitted, note, show, stream
 from commands.cli.reading import (
     UtcOption,
     change,
@@ -149,7 +149,7 @@ def _text(told: "Story", words: dict[int, tuple[str, str]], utc: bool) -> str:
         ]
         for step in told.steps
     ]
-    parts = [_heading(told.line, utc), aligned(Table(columns, rows, "the plan has no steps"))]
+    parts = [_heading(told.line, utc), fitted(Table(columns, rows, "the plan has no steps"))]
     errors = [f"step {step.step} {step.kind}: {step.error}\n" for step in told.steps if step.error]
     errors += [f"undo of step {step.step} {step.kind}: {step.undo_error}\n" for step in told.steps if step.undo_error]
     if errors:

@@ -14,6 +14,7 @@ Found = Iterator[tuple[KeyPath, str]]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TCP = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]/\s]+):(\d{1,5})")
 _HTTP = re.compile(r"https?://[^\s/]\S*")
+_RUNTIME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|/(?!.*\.\.)[^\n]+")
 _SYSLOG = re.compile(r"(?:udp|tcp)://[^\s/]+:\d{1,5}|unix:/\S+")
 _MAX_PORT = 65535
 #: As zfs(8) has it, less the blanks; never the data set of the zpool itself.
@@ -42,6 +43,8 @@ def _in_places(config: Config) -> Found:
         "keys": config.keys_directory,
         "jails": f"{state}/jails",
         "lxc": f"{state}/lxc",
+        "oci": f"{state}/oci",
+        "nspawn": f"{state}/nspawn",
         "jail": f"{state}/jail",
     }
     if PurePosixPath(state) == PurePosixPath("/"):
@@ -101,6 +104,10 @@ def _in_jail(jail: JailConfig, config: Config) -> Found:
         yield ("command",), "it is empty"
     elif not jail.command[0].startswith("/"):
         yield ("command",), f"{jail.command[0]!r} is not an absolute path inside the jail"
+    if jail.runtime is not None and jail.driver != "oci":
+        yield ("runtime",), 'it needs driver = "oci"'
+    elif jail.runtime is not None and not _RUNTIME.fullmatch(jail.runtime):
+        yield ("runtime",), f"{jail.runtime[:60]!r} is not the name of a program, as crun, nor an absolute path"
     if not _is_signal(jail.stop_signal):
         yield ("stop_signal",), f"{jail.stop_signal!r} is not a signal; name one as SIGTERM or SIGQUIT"
     for name in jail.environment:

@@ -98,7 +98,8 @@ class JailConfig(Section):
     """One production unit: its template, what runs in it, its volumes and its health checks."""
 
     template: Name
-    driver: Literal["lxc", "jail"] = "lxc"
+    driver: Literal["lxc", "oci", "nspawn", "jail"] = "lxc"
+    runtime: str | None = None
     command: tuple[str, ...]
     volumes: dict[Name, Path] = {}
     quotas: dict[Name, Size] = {}

@@ -117,6 +117,7 @@ class JailSpec(BaseModel):
     stop_timeout_s: float = 10.0
     start_timeout_s: float = 30.0
     settings: str | None = None
+    runtime: str | None = None
 
 
 class HealthCheck(BaseModel):

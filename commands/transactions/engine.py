@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from commands.drivers.base import Drivers
+from commands.errors import HostUnreachable
 from commands.steps.step import Phase, Step
 from commands.transactions.decide import Action, Way, choose_action
 from commands.transactions.interrupt import Interrupt
@@ -195,7 +196,10 @@ class Engine:
     def _end(self, run: Run, event: TransactionCommitted) -> Outcome:
         run.note(event)
         outcome = self.finish(run)
-        _, trouble = _attempt(lambda: self.clean_up(run.plan))
+        try:
+            _, trouble = _attempt(lambda: self.clean_up(run.plan))
+        except HostUnreachable as error:
+            trouble = error.message
         return outcome if trouble is None else replace(outcome, warning=_joined(trouble, outcome.warning))
 
     def clean_up(self, plan: Plan) -> bool:
@@ -234,9 +238,14 @@ class Engine:
 
 
 def _attempt(action: Callable[[], T]) -> tuple[T | None, str | None]:
-    """The result of an action, or what went wrong: the one place where any exception becomes an outcome."""
+    """The result of an action, or what went wrong: the one place where any exception becomes an outcome.
+
+    Raises HostUnreachable, and nothing else.
+    """
     try:
         return action(), None
+    except HostUnreachable:
+        raise  # neither forward nor back can be gone: the transaction stays open until the host is there again
     except RootswapError as error:
         return None, error.message
     except Exception as error:  # noqa: BLE001 whatever a step does, its transaction must still be taken back

@@ -75,6 +75,7 @@ def deployment(config: Config, storage: Storage, jail: Name, release: ReleaseNam
         stop_timeout_s=wanted.stop_timeout_s,
         start_timeout_s=wanted.start_timeout_s,
         settings=wanted.settings,
+        runtime=wanted.runtime,
     )
     checks = tuple(_health_check(name, check) for name, check in sorted(wanted.health.items()))
     return Deployment(release=release, jail=spec, checks=checks)
