@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from commands.drivers.base import HealthCheck, JailSpec, PoolSpec
 from commands.steps import AnyStep
 from commands.steps.step import Phase, Step
+from ledger.authority import Approval
 from ledger.errors import LedgerNewer
-from ledger.events import Approval, JsonObject
+from ledger.events import JsonObject
 from ledger.names import ReleaseName, Target, TransactionId
 
 Kind = Literal[
