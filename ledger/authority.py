@@ -17,15 +17,16 @@ class Approval(BaseModel):
 class Person(BaseModel):
     """Who it was, as the kernel tells it: an environment variable has no say in it.
 
-    ``source`` is what told: ``login-uid`` (the audit identity, which survives su and sudo), ``process`` (the outermost
-    user other than root among the processes that led here) or ``uid`` (nothing better than the user id). ``through``
+    ``source`` is what told: ``login-uid`` (the audit identity, which survives su and sudo), ``session`` (the login name
+    that FreeBSD keeps), ``process`` (the outermost user other than root among the processes that led here) or ``uid``
+    (nothing better than the user id). ``through``
     are the other users on that way (``sudo -u``); ``claimed`` is what SUDO_USER said, where it named somebody else.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     uid: int
     login: str
-    source: Literal["login-uid", "process", "uid"]
+    source: Literal["login-uid", "session", "process", "uid"]
     through: tuple[int, ...] = ()
     claimed: str | None = None
 
@@ -56,7 +57,8 @@ class Authority(BaseModel):
     """On whose word a transaction begins, and whether in its window.
 
     An ``emergency`` went over what the policy asked for; it owes an approval until ``settle_by`` (UTC). ``recovery``
-    is never asked. ``planned_by`` is None where planning and running were one command.
+    is never asked. ``planned_by`` is None where planning and running were one command. ``policy`` is the SHA-256 of the
+    policy that was in force: it changes when the policy does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -66,3 +68,4 @@ class Authority(BaseModel):
     planned_by: Person | None = None
     approved_by: Person | None = None
     settle_by: str | None = None
+    policy: str | None = None

@@ -193,6 +193,12 @@ class LedgerWriter:
                 raise _unknown(transaction)
             return stream.status
 
+    def find_status(self, transaction: str) -> TransactionStatus | None:
+        """Where ``transaction`` stands; None if there is none of that name."""
+        with self._working("read the ledger"):
+            stream = self._find(transaction)
+            return None if stream is None else stream.status
+
     def records(self, transaction: str) -> tuple[Record, ...]:
         """The records of ``transaction``, oldest first; raises UnknownTransaction."""
         with self._working("read the ledger"):

@@ -6,6 +6,7 @@ A refusal comes with a reason and a remedy. Nothing here changes anything.
 from commands.drivers.base import Presence
 from commands.errors import Refused, UsageError
 from commands.transactions.plan import (
+    JailSettled,
     Plan,
     jail_settled,
 )
@@ -26,6 +27,25 @@ from ledger.names import template_of
 
 class Requests(Preflight):
     """Makes plans for one configuration on one host. Raises Refused, UsageError, TargetBusy and driver errors."""
+
+    def again(self, plan: Plan) -> Plan | None:
+        """What would be planned now in place of ``plan``, under its own identifier; None when nothing is to be done."""
+        same = Requests(self._ledger, self._drivers, self._config, lambda: plan.transaction)
+        subject = plan.target.partition(":")[2]
+        match plan.kind:
+            case "deploy" | "upgrade":
+                release = plan.after.deployment.release if isinstance(plan.after, JailSettled) else None
+                return same.upgrade(subject, release)
+            case "rollback":
+                return same.rollback(subject)
+            case "start":
+                return same.start(subject)
+            case "stop":
+                return same.stop(subject)
+            case "destroy-release":
+                return same.destroy_release(next(one.release for one in plan.steps if one.kind == "retire_release"))
+            case _:
+                raise UsageError(f"cannot plan {plan.kind} ahead", remedy="run it at once")
 
     def init(self) -> Plan | None:
         """Create the pool; None when it is there."""
