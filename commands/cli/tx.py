@@ -109,10 +109,8 @@ def show_transaction(
         from ledger.errors import LedgerNewer
 
         if is_plan:
-            log = f"rootswap audit log --tx {name}"
-            raise UsageError(
-                f"cannot show transaction {name}: it has not begun", remedy=f"see `{log}`, `rootswap plans`"
-            )
+            remedy = f"see `rootswap plans {name}`, or `rootswap audit log --tx {name}`"
+            raise UsageError(f"cannot show transaction {name}: it has not begun", remedy=remedy)
         raise LedgerNewer(f"cannot show transaction {name}: its first record is of a newer version")
     steps = [_step_data(step, words.get(step.step, ("", ""))) for step in told.steps]
     if output in (Format.CSV, Format.TSV):

@@ -55,9 +55,7 @@ class WaitingLine:
                 due = f"due {until}" if self.state == "owed" else f"overdue since {until}"
                 return f"{what} was an emergency of {self.by}, not approved yet, {due}"
             case "approved":
-                return (
-                    f"{what}, planned by {self.by}, is approved by {self.approved_by} and waits to be run until {until}"
-                )
+                return f"{what}, planned by {self.by}, approved by {self.approved_by}, waits to be run until {until}"
             case "expired":
                 return f"{what}, planned by {self.by}, has expired at {until}"
             case _:
