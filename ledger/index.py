@@ -25,9 +25,9 @@ _PUT_TRANSACTION = (
     "last_seq = excluded.last_seq, "
     "reason = excluded.reason, ticket = excluded.ticket, approval = excluded.approval"
 )
-#: How the column ``approval`` begins where one is owed: it holds the approval, or until when it is due.
-_OWED = '{"owed":'
-
+#: What the column ``approval`` contains where one is owed: beside the approval, if there is one, until when it is due.
+#: (In a text within JSON the quotes would be escaped.)
+_OWED = '"owed":'
 _PUT_TARGET = (
     "INSERT INTO targets (target, state, transaction_id, seq) VALUES (?, ?, ?, ?) ON CONFLICT (target) DO UPDATE "
     "SET state = excluded.state, transaction_id = excluded.transaction_id, seq = excluded.seq"
@@ -131,11 +131,11 @@ def fold(records: Iterable[Record]) -> Stream | None:
 def put(connection: sqlite3.Connection, stream: Stream) -> None:
     """Bring the index up to ``stream``, inside the transaction that appends its events."""
     row = stream.row
-    approval: JsonObject | None = None if row.approval is None else row.approval.model_dump(mode="json")
+    approval: JsonObject = {} if row.approval is None else row.approval.model_dump(mode="json")
     if row.owed is not None:
-        approval = {"owed": row.owed}
+        approval = {**approval, "owed": row.owed}
     begun = (row.transaction, row.kind, row.target, row.state.value, row.begun_seq, row.last_seq)
-    said = (row.reason, row.ticket, None if approval is None else canonical(approval).decode())
+    said = (row.reason, row.ticket, canonical(approval).decode() if approval else None)
     connection.execute(_PUT_TRANSACTION, (*begun, *said))
     settled = stream.settled
     if settled is not None:
@@ -155,7 +155,7 @@ def waiting_rows(connection: sqlite3.Connection) -> list[TransactionRow]:
 
 def owing_rows(connection: sqlite3.Connection) -> list[TransactionRow]:
     """The emergencies that nobody has answered for yet, oldest first."""
-    return select_transactions(connection, "WHERE approval GLOB ? ORDER BY begun_seq", (f"{_OWED}*",))
+    return select_transactions(connection, "WHERE approval GLOB ? ORDER BY begun_seq", (f"*{_OWED}*",))
 
 
 def select_transactions(
@@ -199,9 +199,10 @@ def _transaction_row(
     approval: str | None,
 ) -> TransactionRow:
     begun = (transaction, kind, target, State(state), begun_seq, last_seq, reason, ticket)
-    if approval is not None and approval.startswith(_OWED):
-        return TransactionRow(*begun, None, str(json.loads(approval)["owed"]))
-    return TransactionRow(*begun, None if approval is None else Approval.model_validate_json(approval))
+    kept: JsonObject = {} if approval is None else json.loads(approval)
+    owed = kept.pop("owed", None)
+    allowed = Approval.model_validate(kept) if kept else None
+    return TransactionRow(*begun, allowed, None if owed is None else str(owed))
 
 
 def _damaged(cause: str) -> LedgerDamaged:

@@ -105,7 +105,7 @@ def _require_admitted(work: "Work", jails: "Sequence[str]", to: str | None, purp
     """Raise what the policy has against any of several jails before the first of them is touched."""
     from commands.errors import Refused
 
-    for jail in jails[1:]:
+    for jail in jails if len(jails) > 1 else ():
         try:
             work.session.gatekeeper.check_target("upgrade", f"jail:{jail}", purpose)
         except Refused:

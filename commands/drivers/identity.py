@@ -51,7 +51,7 @@ def login_uid(proc: Path = Path("/proc")) -> int | None:
         uid = int((proc / "self" / "loginuid").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
-    return None if uid == _UNSET else uid
+    return uid if 0 <= uid < _UNSET else None
 
 
 def name_of(uid: int) -> str:
