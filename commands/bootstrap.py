@@ -67,12 +67,16 @@ class Session:
 class Runtimes(Mapping[str, Jails]):
     """The jail runtimes of a host by their names in the configuration. One that it cannot have is a DriverError.
 
-    Each is made when it is first asked for: while a jail is down, nothing is to be read that does not serve it.
+    Each is made, and put into its ``wrap``, when it is first asked for: while a jail is down, nothing is to be read that
+    does not serve it.
     """
 
-    def __init__(self, system: str, makers: Mapping[str, Callable[[], Jails]]) -> None:
+    def __init__(
+        self, system: str, makers: Mapping[str, Callable[[], Jails]], wrap: Callable[[Jails], Jails]
+    ) -> None:
         self._system = system
         self._makers = makers
+        self._wrap = wrap
         self._made: dict[str, Jails] = {}
 
     def __getitem__(self, name: str) -> Jails:
@@ -81,7 +85,7 @@ class Runtimes(Mapping[str, Jails]):
             remedy = f"choose among {', '.join(self)} as the driver of the jail"
             raise DriverError(f"cannot run jails by {name}: the host runs {self._system}", remedy=remedy)
         if name not in self._made:
-            self._made[name] = self._makers[name]()
+            self._made[name] = self._wrap(self._makers[name]())
         return self._made[name]
 
     def __contains__(self, name: object) -> bool:
@@ -105,10 +109,13 @@ def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Inter
     from commands.drivers.health import HostHealth
     from commands.drivers.platform import system_of
     from commands.drivers.roots import inspect_root
+    from commands.drivers.secret_files import Secrets
+    from commands.drivers.secret_jails import SecretJails, roots_own
 
     system = system_of(host)
     mounts, builder, makers = (_on_freebsd if system == "FreeBSD" else _on_linux)(config, host, clock)
-    jails = Runtimes(system, makers)
+    secrets = Secrets(roots_own(host))
+    jails = Runtimes(system, makers, lambda runtime: SecretJails(runtime, secrets))
     return Drivers(
         storage=_storage(config, host, mounts),
         mounts=mounts,
@@ -118,6 +125,7 @@ def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Inter
         clock=clock,
         cancelled=lambda: interrupt.signal is not None,
         inspect_root=lambda root, jail: inspect_root(host, root, jail, system),
+        secrets=secrets,
     )
 
 
