@@ -214,7 +214,9 @@ def a_plan_that_eva_refuses() -> list[Entry]:
 def an_emergency_that_is_approved_late() -> list[Entry]:
     """Begun over a freeze and without approval; somebody answers for it when it was overdue."""
     window = WindowState(state="frozen", name="sales", note="end of the quarter", next="2026-04-01T02:00:00+02:00")
-    authority = Authority(basis="emergency", by=PAUL, window=window, settle_by="2026-03-16T01:59:00.000000Z")
+    authority = Authority(
+        basis="emergency", by=PAUL, window=window, settle_by="2026-03-16T01:59:00.000000Z", policy="5f" * 32
+    )
     entries = forward(EMERGENCY, NEWER, NEW, until=len(STEPS))
     entries[0] = (EMERGENCY, (order(NEWER, NEW).model_copy(update={"authority": authority}), started(1)))
     end = TransactionCommitted(duration_ns=9_000_000_000, downtime_ns=1_500_000_000)
