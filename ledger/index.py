@@ -30,7 +30,8 @@ _PUT_TRANSACTION = (
 _OWED = '"owed":'
 _PUT_TARGET = (
     "INSERT INTO targets (target, state, transaction_id, seq) VALUES (?, ?, ?, ?) ON CONFLICT (target) DO UPDATE "
-    "SET state = excluded.state, transaction_id = excluded.transaction_id, seq = excluded.seq"
+    "SET state = excluded.state, transaction_id = excluded.transaction_id, seq = excluded.seq "
+    "WHERE excluded.seq > targets.seq"  # what is said of a transaction after its end changes no target
 )
 
 
@@ -99,10 +100,10 @@ class Stream:
 
     @property
     def settled(self) -> TargetRow | None:
-        """What the transaction did to the state of its target, at its end and only there; None if it was rejected."""
-        if self.ended_seq != self.last_seq or self.status.state is State.REJECTED:
+        """What the transaction did to the state of its target; None before its end, and if it was rejected."""
+        if self.ended_seq is None or self.status.state is State.REJECTED:
             return None
-        return TargetRow(self.begun.target, self.status.settled, self.transaction, self.last_seq)
+        return TargetRow(self.begun.target, self.status.settled, self.transaction, self.ended_seq)
 
 
 def follow(stream: Stream | None, transaction: str, event: TransactionEvent, seq: int) -> Stream:

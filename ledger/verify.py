@@ -123,7 +123,7 @@ class _Recount:
             self.ended[transaction] = stream.row
         else:  # a plan that waits, a transaction at work, or an emergency that somebody has yet to answer for
             self.open[transaction] = stream
-        if stream.settled is not None:
+        if stream.settled is not None and stream.settled.seq == seq:
             self.targets[stream.begun.target] = stream.settled
 
 
