@@ -1,4 +1,4 @@
-"""Every way round the gate that somebody has thought of. They are told one by one in docs/audit.md."""
+"""Every way round the gate that somebody has thought of. They are told one by one in docs/policy.md."""
 
 import subprocess
 from collections.abc import Callable
