@@ -131,6 +131,8 @@ def _for_jail_conf(jail: JailConfig) -> Iterator[KeyPath]:
         yield ("network", "kind")
     if jail.environment:
         yield ("environment",)
+    if jail.environment_file is not None:
+        yield ("environment_file",)
     if jail.stop_signal != "SIGTERM":
         yield ("stop_signal",)
 

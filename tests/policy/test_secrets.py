@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from commands.config import Config
+from commands.config.checks import mistakes_in
 from commands.drivers.base import Completed, HealthCheck, JailSpec
 from commands.drivers.health import HostHealth
 from commands.drivers.host import LocalHost
@@ -79,6 +81,16 @@ def test_only_a_file_of_roots_own_is_read(tmp_path: Path) -> None:
         read(str(link))
     with pytest.raises(DriverError):
         read(str(tmp_path / "none"))
+
+
+def test_with_a_jail_conf_of_its_own_a_jail_gets_no_secrets_from_us() -> None:
+    config = Config.model_validate(
+        {
+            "template": {"debian": {"bootstrap": "debian", "suite": "x"}},
+            "jail": {"web": {"template": "debian", "driver": "jail", "command": ["/x"], "environment_file": FILE}},
+        }
+    )
+    assert [key for key, _ in mistakes_in(config)] == [("jail", "web", "environment_file")]
 
 
 # --- the digest -------------------------------------------------------------------------------------------------------
