@@ -126,6 +126,7 @@ def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Inter
         cancelled=lambda: interrupt.signal is not None,
         inspect_root=lambda root, jail: inspect_root(host, root, jail, system),
         secrets=secrets,
+        read=host.read,
     )
 
 
@@ -247,7 +248,7 @@ def compose(
     engine = Engine(ledger, drivers, interrupt, observer, seal, gatekeeper.admit)
     requests = Requests(ledger, drivers, config, new_transaction_id)
     recoverer = Recoverer(engine, config, boot_id, new_transaction_id)
-    proposals = Proposals(ledger, requests, config, person, drivers.clock, seal)
+    proposals = Proposals(ledger, requests, config, person, drivers, seal)
     return Session(config, ledger, drivers, engine, requests, recoverer, gatekeeper, proposals, sealer)
 
 

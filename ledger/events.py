@@ -44,8 +44,8 @@ class Order(EventBase):
 class TransactionPlanned(Order):
     """A plan that waits for its approval. It holds no target, and begins as it is or not at all.
 
-    After ``expires_at`` (UTC) it cannot begin any more. ``self_approval`` is whether the policy let the planner approve
-    it, and ``required`` whether it asked for an approval at all, when it was planned.
+    After ``expires_at`` (UTC) it cannot begin. ``required`` is whether the policy asked for an approval when it was
+    planned, ``self_approval`` whether it let the planner give it; ``files`` has the SHA-256 of files that it names.
     """
 
     type: Literal["transaction.planned"] = "transaction.planned"
@@ -53,6 +53,7 @@ class TransactionPlanned(Order):
     required: bool
     self_approval: bool
     expires_at: str
+    files: dict[str, str] = {}
 
 
 class ApprovalGiven(EventBase):
@@ -79,10 +80,7 @@ class ApprovalRefused(EventBase):
 
 
 class TransactionBegun(Order):
-    """The whole plan, with every decision taken: recovery works from this and never plans again.
-
-    ``authority`` is None in records of version 1.
-    """
+    """The order is given: recovery works from this and never plans again. Version 1 had no ``authority``."""
 
     schema_version: ClassVar[int] = 2
     type: Literal["transaction.begun"] = "transaction.begun"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from commands.drivers.door import Completed, Host, Stat
-from commands.drivers.secret_files import Secrets, no_file
+from commands.drivers.secret_files import Read, Secrets, no_file
 from commands.drivers.values import (
     DataSnapshot,
     HealthCheck,
@@ -303,3 +303,5 @@ class Drivers:
     cancelled: Callable[[], bool]
     inspect_root: Callable[[str, JailSpec], None]
     secrets: Secrets = field(default_factory=lambda: Secrets(no_file))
+    #: A file of the administrator's, whole. Raises DriverError.
+    read: Read = no_file

@@ -44,6 +44,7 @@ class MemoryWorld(World):
             cancelled=self.cancelled,
             inspect_root=self.inspect_root,
             secrets=secrets,
+            read=self.read_file,
         )
 
     def read_file(self, path: str) -> bytes:

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal
 
 from commands.config import Config
+from commands.drivers.base import Drivers
 from commands.errors import Refused, UsageError
 from commands.policy.gate import stamp
 from commands.policy.rules import Rules, rules_for
 from commands.transactions.engine import ordered
 from commands.transactions.gatekeeper import subject_of
-from commands.transactions.plan import Plan, Purpose, plan_from_json, plan_to_json
+from commands.transactions.plan import JailSettled, Plan, Purpose, plan_from_json, plan_to_json
 from commands.transactions.requests import Requests
 from ledger.authority import Person
-from ledger.clock import Clock
 from ledger.codec import Record
 from ledger.events import ApprovalGiven, ApprovalRefused, TransactionPlanned, TransactionRejected
 from ledger.lifecycle import ENDS, WAITING, State, TransactionStatus
@@ -48,14 +49,15 @@ class Proposals:
         requests: Requests,
         config: Config,
         person: Person,
-        clock: Clock,
+        drivers: Drivers,
         seal: Callable[[], str | None],
     ) -> None:
         self._ledger = ledger
         self._requests = requests
         self._config = config
         self._person = person
-        self._clock = clock
+        self._drivers = drivers
+        self._clock = drivers.clock
         self._seal = seal
 
     def propose(self, plan: Plan, purpose: Purpose) -> TransactionPlanned:
@@ -68,6 +70,7 @@ class Proposals:
                 "required": rules.require_approval,
                 "self_approval": rules.self_approval,
                 "expires_at": stamp(self._clock.now() + rules.plan_expires),
+                "files": self._files(plan),
             }
         )
         self._ledger.append(plan.transaction, event)
@@ -117,6 +120,7 @@ class Proposals:
         planned = self._waiting(transaction, status)
         plan = plan_from_json(status.plan)
         self._require_unchanged(transaction, plan)
+        self._require_same_files(transaction, plan, planned)
         fresh = self._requests.again(plan)
         stored = plan_to_json(fresh) if fresh is not None else {}
         if stored != plan_to_json(plan):
@@ -199,6 +203,18 @@ class Proposals:
                 f"{plan.target.partition(':')[2]} since it was planned",
                 remedy="plan it anew",
             )
+
+    def _require_same_files(self, transaction: str, plan: Plan, planned: TransactionPlanned) -> None:
+        for path, digest in self._files(plan).items():
+            if planned.files.get(path) != digest:
+                raise Refused(
+                    f"cannot run plan {transaction}: {path} was changed since it was planned", remedy="plan it anew"
+                )
+
+    def _files(self, plan: Plan) -> dict[str, str]:
+        """The SHA-256 of the files that the plan names and that a runtime reads when it starts the jail."""
+        settings = plan.after.deployment.jail.settings if isinstance(plan.after, JailSettled) else None
+        return {} if settings is None else {settings: sha256(self._drivers.read(settings)).hexdigest()}
 
     def _reject(self, transaction: str, cause: str) -> tuple[Record, ...]:
         records = self._ledger.append(transaction, TransactionRejected(cause=cause))

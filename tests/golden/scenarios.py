@@ -178,7 +178,12 @@ def an_upgrade_that_is_stuck_until_a_person_decides() -> list[Entry]:
 def planned(before: str, after: str) -> TransactionPlanned:
     wish = order(before, after).model_dump(exclude={"type", "authority"})
     return TransactionPlanned(
-        **wish, by=PAUL, required=True, self_approval=False, expires_at="2026-03-21T01:59:00.000000Z"
+        **wish,
+        by=PAUL,
+        required=True,
+        self_approval=False,
+        expires_at="2026-03-21T01:59:00.000000Z",
+        files={"/etc/rootswap/web.lxc": "7e" * 32},
     )
 
 

@@ -112,6 +112,18 @@ def test_a_configuration_that_was_edited_after_the_approval_makes_another_plan(o
     assert "evil" not in printed.err
 
 
+def test_a_file_that_the_plan_names_is_part_of_what_was_approved(office: Office) -> None:
+    settings, files = "/etc/rootswap/web.lxc", office.bench.world.files
+    files[settings] = b"lxc.prlimit.nofile = 1024\n"
+    text = office.bench.config.read_text().replace("[jail.web]\n", f'[jail.web]\nsettings = "{settings}"\n')
+    office.bench.configure(text)
+    changed, same = approved(office), approved(office)
+    files[settings] += b"lxc.cap.drop =\n"
+    refused(office.run(PAUL, "run", changed), f"{settings} was changed since it was planned")
+    files[settings] = b"lxc.prlimit.nofile = 1024\n"
+    assert office.run(PAUL, "run", same).code == 0
+
+
 def test_a_policy_that_was_relaxed_after_the_planning_does_not_let_the_plan_through(office: Office) -> None:
     transaction = office.plan()
     office.configure()
