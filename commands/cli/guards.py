@@ -30,10 +30,8 @@ def identity_finding(person: "Person") -> "Finding":
     if person.uid == 0:
         remedy = "log in as yourself and use sudo: nobody can approve anything as root"
         return Finding("approvals", "warning", "you are only root, and anybody may be behind root", remedy)
-    if person.source == "process":
-        detail = (
-            f"you are {person.login} by the processes that led here: the kernel keeps no audit identity of your login"
-        )
+    if person.source in ("process", "uid"):
+        detail = f"you are {person.login} by your processes alone: the kernel keeps no audit identity of your login"
         return Finding("approvals", "warning", detail, "let logins set one: pam_loginuid(8)")
     return Finding("approvals", "ok", f"you are {person.login}, as the kernel remembers your login")
 
