@@ -115,6 +115,8 @@ def _in_jail(jail: JailConfig, config: Config) -> Found:
     for name in jail.environment:
         if not name or "=" in name or not name.isprintable():
             yield ("environment", name), "it cannot be the name of a variable"
+    if jail.driver == "nspawn" and jail.environment_file is not None:
+        yield ("environment_file",), 'with driver = "nspawn" every user of the host could read its values in ps'
     if jail.driver == "jail":
         yield from ((key, 'with driver = "jail" that is for jail.conf to say') for key in _for_jail_conf(jail))
     yield from _in_volumes(jail)

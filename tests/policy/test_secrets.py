@@ -83,11 +83,12 @@ def test_only_a_file_of_roots_own_is_read(tmp_path: Path) -> None:
         read(str(tmp_path / "none"))
 
 
-def test_with_a_jail_conf_of_its_own_a_jail_gets_no_secrets_from_us() -> None:
+@pytest.mark.parametrize("driver", ["jail", "nspawn"])
+def test_where_a_runtime_would_not_take_or_would_show_them_secrets_are_a_mistake(driver: str) -> None:
     config = Config.model_validate(
         {
             "template": {"debian": {"bootstrap": "debian", "suite": "x"}},
-            "jail": {"web": {"template": "debian", "driver": "jail", "command": ["/x"], "environment_file": FILE}},
+            "jail": {"web": {"template": "debian", "driver": driver, "command": ["/x"], "environment_file": FILE}},
         }
     )
     assert [key for key, _ in mistakes_in(config)] == [("jail", "web", "environment_file")]
