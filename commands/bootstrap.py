@@ -67,8 +67,8 @@ class Session:
 class Runtimes(Mapping[str, Jails]):
     """The jail runtimes of a host by their names in the configuration. One that it cannot have is a DriverError.
 
-    Each is made, and wrapped, when it is first asked for: while a jail is down, nothing is to be read that does not serve
-    it.
+    Each is made, and wrapped, when it is first asked for: while a jail is down, nothing is to be read that does not
+    serve it.
     """
 
     def __init__(self, system: str, makers: Mapping[str, Callable[[], Jails]], wrap: Callable[[Jails], Jails]) -> None:
