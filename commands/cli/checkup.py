@@ -67,8 +67,10 @@ def examine(given: str | None) -> list[Finding]:
     findings += _tools(config)
     if config is not None:
         from commands.cli.boot import boot_findings
+        from commands.cli.guards import policy_findings
 
         findings += [*_state(config), *_ledger(config), *_pool(config), *boot_findings(config)]
+        findings += policy_findings(config)
     return findings
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 
+from commands.config.policy_checks import in_jail_policy, in_policy
 from commands.config.shapes import Config, HealthConfig, JailConfig, NetworkConfig, SinkConfig, TemplateConfig
 
 KeyPath = tuple[str, ...]
@@ -30,6 +31,7 @@ def mistakes_in(config: Config) -> list[tuple[KeyPath, str]]:
         found.extend(((("template", name, *path), text)) for path, text in _in_template(template))
     for name, jail in config.jail.items():
         found.extend(((("jail", name, *path), text)) for path, text in _in_jail(jail, config))
+    found.extend((("policy", *path), text) for path, text in in_policy(config.policy))
     for name, sink in config.audit.sinks.items():
         found.extend((("audit", "sinks", name, *path), text) for path, text in _in_sink(sink))
     return found
@@ -113,11 +115,14 @@ def _in_jail(jail: JailConfig, config: Config) -> Found:
     for name in jail.environment:
         if not name or "=" in name or not name.isprintable():
             yield ("environment", name), "it cannot be the name of a variable"
+    if jail.driver == "nspawn" and jail.environment_file is not None:
+        yield ("environment_file",), 'with driver = "nspawn" every user of the host could read its values in ps'
     if jail.driver == "jail":
         yield from ((key, 'with driver = "jail" that is for jail.conf to say') for key in _for_jail_conf(jail))
     yield from _in_volumes(jail)
     yield from _in_quotas(jail, config)
     yield from ((("network", *path), text) for path, text in _in_network(jail.network))
+    yield from ((("policy", *path), text) for path, text in in_jail_policy(jail.policy))
     for name, check in jail.health.items():
         yield from ((("health", name, *path), text) for path, text in _in_health(check))
 
@@ -128,6 +133,8 @@ def _for_jail_conf(jail: JailConfig) -> Iterator[KeyPath]:
         yield ("network", "kind")
     if jail.environment:
         yield ("environment",)
+    if jail.environment_file is not None:
+        yield ("environment_file",)
     if jail.stop_signal != "SIGTERM":
         yield ("stop_signal",)
 

@@ -39,6 +39,8 @@ from ledger.writer import LedgerWriter
 
 T = TypeVar("T")
 Observer = Callable[[Plan, Record], None]
+#: Asked before anything begins: the purpose with the authority for it, or Refused.
+Gate = Callable[[Plan, Purpose], Purpose]
 
 
 class Engine:
@@ -56,17 +58,20 @@ class Engine:
         interrupt: Interrupt,
         observer: Observer,
         seal: Callable[[], str | None] = lambda: None,
+        gate: Gate = lambda _plan, purpose: purpose,
     ) -> None:
         self.ledger = ledger
         self.drivers = drivers
         self.interrupt = interrupt
         self._observer = observer
         self._seal = seal
+        self._gate = gate
 
     def execute(self, plan: Plan, purpose: Purpose) -> Outcome:
-        """Begin the transaction and bring it to one of its ends."""
-        run = Run(plan)
-        run.note(_begun(plan, purpose))
+        """Begin the transaction, if the gate lets it, and bring it to one of its ends. Raises what the gate raises."""
+        admitted = self._gate(plan, purpose)
+        run = Run(plan, self.ledger.find_status(plan.transaction))
+        run.note(_begun(plan, admitted))
         return self.go_forward(run)
 
     def go_forward(self, run: Run) -> Outcome:
@@ -262,19 +267,24 @@ def _place(step: Step) -> str:
     return f" at {path}" if isinstance(path, str) else ""
 
 
-def _begun(plan: Plan, purpose: Purpose) -> TransactionBegun:
+def ordered(plan: Plan, purpose: Purpose) -> dict[str, object]:
+    """What the first record of a transaction says of its plan, whether it waits or begins."""
     stored = plan_to_json(plan)
-    return TransactionBegun(
-        kind=plan.kind,
-        target=plan.target,
-        steps=tuple(step.kind for step in plan.steps),
-        before=_object(stored, "before"),
-        after=_object(stored, "after"),
-        plan=stored,
-        reason=purpose.reason,
-        ticket=purpose.ticket,
-        approval=purpose.approval,
-    )
+    return {
+        "kind": plan.kind,
+        "target": plan.target,
+        "steps": tuple(step.kind for step in plan.steps),
+        "before": _object(stored, "before"),
+        "after": _object(stored, "after"),
+        "plan": stored,
+        "reason": purpose.reason,
+        "ticket": purpose.ticket,
+        "approval": purpose.approval,
+    }
+
+
+def _begun(plan: Plan, purpose: Purpose) -> TransactionBegun:
+    return TransactionBegun.model_validate({**ordered(plan, purpose), "authority": purpose.authority})
 
 
 def _object(stored: JsonObject, key: str) -> JsonObject | None:
