@@ -179,6 +179,27 @@ class LedgerReader:
         with self._reading():
             return seals_after(self._connection, 0)
 
+    def seal_of(self, seq: int) -> "Seal | None":
+        """The oldest signed checkpoint that covers record ``seq``; None while none does."""
+        from ledger.seals import first_seal_of
+
+        with self._reading():
+            return first_seal_of(self._connection, seq)
+
+    def last_seal(self) -> "Seal | None":
+        """The newest signed checkpoint."""
+        from ledger.seals import last_seal
+
+        with self._reading():
+            return last_seal(self._connection)
+
+    def key_at(self, size: int) -> str | None:
+        """The public key that signs checkpoints of ``size`` records; None if there is none yet."""
+        from ledger.seals import key_in_force
+
+        with self._reading():
+            return key_in_force(self._connection, size)
+
     def prove(self, seq: int) -> "Proof":
         """The proof that record ``seq`` is in the ledger as it was last signed; raises NotSealed."""
         from ledger.prove import prove

@@ -29,6 +29,12 @@ def seals_after(connection: sqlite3.Connection, size: int) -> list[Seal]:
     return _select(connection, "WHERE size > ? ORDER BY size", (size,))
 
 
+def first_seal_of(connection: sqlite3.Connection, seq: int) -> Seal | None:
+    """The oldest seal that record ``seq`` is under; None while it is not."""
+    found = _select(connection, "WHERE size >= ? ORDER BY size LIMIT 1", (seq,))
+    return found[0] if found else None
+
+
 def find_seal(connection: sqlite3.Connection, size: int) -> Seal | None:
     """The seal of exactly ``size`` records."""
     found = _select(connection, "WHERE size = ?", (size,))

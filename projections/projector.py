@@ -17,12 +17,16 @@ from ledger.codec import AnyRecord
 from ledger.lifecycle import ENDS, State
 from ledger.reader import LedgerReader
 from projections import tables
+from projections.changes import change_of, marks_of, turns
 from projections.current_state import settle
 from projections.history import Story, TransactionLine, tell
+from projections.marks import Marks, mark
 from projections.releases import changed_releases, released_names
+from projections.shelf import PROJECTIONS_FILE, is_ours, projections_path
 from projections.timeline import LogLine, entry
 
-PROJECTIONS_FILE = "projections.db"
+__all__ = ["PROJECTIONS_FILE", "Projector", "open_projector", "projections_path"]
+
 PAGE = 1000
 BUSY_TIMEOUT_S = 5.0
 
@@ -89,6 +93,7 @@ class Projector:
 
     def _project(self, records: Sequence[AnyRecord]) -> None:
         stories: dict[str, Story] = {}
+        marks: dict[str, Marks] = {}
         log: list[LogLine] = []
         for record in records:
             log.append(entry(record))
@@ -99,13 +104,27 @@ class Projector:
             if story is None:
                 continue
             stories[transaction] = story
+            marks[transaction] = mark(marks.get(transaction) or self._marks(record, transaction), record)
             if record.type.startswith("step.") or story.line.state in ENDS:
                 self._put_releases(story)
             if story.line.ended_at is not None:
                 self._put_target(story.line)
+        tables.TURNS.put(self.database, turns(self._last_at(records[0].seq), records))
         tables.LOG.put(self.database, log)
         tables.TRANSACTIONS.put(self.database, [story.line for story in stories.values()])
         tables.STEPS.put(self.database, [step for story in stories.values() for step in story.steps])
+        tables.CHANGES.put(self.database, [change_of(story, marks[name]) for name, story in stories.items()])
+
+    def _marks(self, record: AnyRecord, transaction: str) -> Marks:
+        if record.version == 1:
+            return Marks()
+        found = tables.CHANGES.find(self.database, "transaction_id = ?", [transaction])
+        return marks_of(found[0]) if found else Marks()
+
+    def _last_at(self, seq: int) -> str | None:
+        """The moment of the record before ``seq``."""
+        found = tables.LOG.find(self.database, "seq = ?", [seq - 1])
+        return found[0].at if found else None
 
     def _put_releases(self, story: Story) -> None:
         names = released_names(story)
@@ -155,11 +174,6 @@ def open_projector(reader: LedgerReader) -> Iterator[Projector]:
         projector.close()
 
 
-def projections_path(reader: LedgerReader) -> Path:
-    """The file that holds the projections of ``reader``'s ledger."""
-    return reader.path.parent.parent / PROJECTIONS_FILE
-
-
 def _in_memory(reader: LedgerReader) -> Projector:
     projector = Projector(sqlite3.connect(":memory:", isolation_level=None))
     projector.catch_up(reader)
@@ -168,7 +182,7 @@ def _in_memory(reader: LedgerReader) -> Projector:
 
 def _open_file(reader: LedgerReader) -> Projector | None:
     path = projections_path(reader)
-    if not _is_ours(reader.path, path):
+    if not is_ours(reader.path, path):
         return None
     for _ in range(2):
         try:
@@ -182,15 +196,6 @@ def _open_file(reader: LedgerReader) -> Projector | None:
         except OSError:
             return None
     return None
-
-
-def _is_ours(ledger: Path, path: Path) -> bool:
-    """Whether the ledger is ours, and the file too if it is there: nobody else may put words into our mouth."""
-    try:
-        user = os.geteuid()
-        return ledger.stat().st_uid == user and (not os.path.lexists(path) or path.lstat().st_uid == user)
-    except OSError:
-        return False
 
 
 def _try_file(reader: LedgerReader, path: Path) -> Projector:

@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
+from projections.changes import SHARES, ChangeLine, TurnLine
 from projections.current_state import Settled, TargetLine
 from projections.history import StepLine, Story, TransactionLine
 from projections.releases import ReleaseLine
+from projections.shelf import VERSION
 from projections.timeline import LogLine
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-#: Of the tables and of every rule that fills them: a file of another version is dropped and built anew.
-VERSION = 1
+__all__ = ["VERSION"]
 
 Cell = str | int | None
-L = TypeVar("L", bound=TransactionLine | StepLine | TargetLine | ReleaseLine | LogLine)
+L = TypeVar("L", bound=TransactionLine | StepLine | TargetLine | ReleaseLine | LogLine | ChangeLine | TurnLine)
 
 _WHOLE = (int, int | None, bool)
 _SETTLED = (Settled, Settled | None)
@@ -91,6 +92,29 @@ STEPS = Shape("steps", StepLine, ("transaction_id", "step"))
 TARGETS = Shape("targets", TargetLine, ("target",))
 RELEASES = Shape("releases", ReleaseLine, ("release",))
 LOG = Shape("log", LogLine, ("seq",), ("at",), ("target", "seq"), ("transaction_id", "seq"))
+#: The indexes hold all that ``questions`` asks of many lines at once.
+CHANGES = Shape(
+    "changes",
+    ChangeLine,
+    ("transaction_id",),
+    ("begun_seq",),
+    ("begun_at", "login", "uid", "login_uid", "state", "target", "ended_at"),
+    ("target", "begun_seq"),
+    ("target", "begun_at"),
+    ("state", "begun_at"),
+    ("approval", "begun_at"),
+    ("approved_by", "begun_at"),
+    ("kind", "begun_at"),
+    ("window", "begun_at"),
+)
+TURNS = Shape("turns", TurnLine, ("seq",))
+#: Indexes of some lines only.
+_PARTIAL = (
+    f"""CREATE INDEX changes_with_downtime ON changes
+(target, begun_at, downtime_ns, {", ".join(SHARES.values())}, undo_ns, other_ns) WHERE downtime_ns IS NOT NULL""",
+    "CREATE INDEX changes_unwound ON changes (begun_at) WHERE unwind_at IS NOT NULL",
+    "CREATE INDEX log_of_decisions ON log (at, login) WHERE type = 'operator.decided'",
+)
 
 
 def lay_out(database: "Database") -> None:
@@ -100,6 +124,10 @@ def lay_out(database: "Database") -> None:
     TARGETS.create(database)
     RELEASES.create(database)
     LOG.create(database)
+    CHANGES.create(database)
+    TURNS.create(database)
+    for statement in _PARTIAL:
+        database.conn.execute(statement)
     database.table("position").create({"id": int, "seq": int, "event_id": str}, pk="id", strict=True)
 
 
