@@ -214,3 +214,29 @@ def _rows(tables: Connection, text: str, scope: Scope) -> Iterator[Row]:
 
 def _bound(scope: Scope) -> Row:
     return {"since": scope.since, "until": scope.until, "target": scope.target, "limit": scope.limit}
+
+
+@dataclass(frozen=True, slots=True)
+class LogScope:
+    """Which records: written in a period, of one target or transaction, or all."""
+
+    since: str = ""
+    until: str = ""
+    target: str | None = None
+    transaction: str | None = None
+
+
+def seqs_of(tables: Connection, scope: LogScope) -> list[int]:
+    """The numbers of the records, in order."""
+    text = "SELECT seq FROM log WHERE true"
+    bound: Row = {}
+    for condition, name, value in (
+        ("at >= :since", "since", scope.since or None),
+        ("at < :until", "until", scope.until or None),
+        ("target = :target", "target", scope.target),
+        ("transaction_id = :transaction", "transaction", scope.transaction),
+    ):
+        if value is not None:
+            text += f" AND {condition}"
+            bound[name] = value
+    return [seq for (seq,) in tables.execute(f"{text} ORDER BY seq", bound)]

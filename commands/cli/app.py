@@ -85,6 +85,7 @@ VERBS = (
     ("audit unapproved", "questions", "unapproved"),
     ("audit outside-window", "questions", "outside_window"),
     ("audit open", "questions", "open_changes"),
+    ("audit export", "export", "export"),
     ("audit verify", "proof", "verify"),
     ("audit checkpoint", "proof", "checkpoint"),
     ("audit prove", "proof", "prove"),

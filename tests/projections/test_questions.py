@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -186,7 +187,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Projector]:
         yield projector
 
 
-def plan(tables: sqlite3.Connection, text: str, bound: object) -> list[str]:
+def plan(tables: sqlite3.Connection, text: str, bound: Any) -> list[str]:
     return [detail for _, _, _, detail in tables.execute(f"EXPLAIN QUERY PLAN {text}", bound)]
 
 
