@@ -46,6 +46,13 @@ _UNION = "\nUNION ALL\n"
 
 QUESTIONS = (
     Question(
+        "changes",
+        "Every change: its outcome, its approval and its downtime",
+        f"""SELECT {_COMMON}, begun_seq, ended_at, duration_ns, downtime_ns, {", ".join(_SHARE_COLUMNS)}, down_at,
+unwind_ns, from_release, to_release, approval, approved_by, approved_at, "window", recovered, cause, ticket, reason
+FROM changes WHERE {_PERIOD} {{target}} {_ORDER}""",  # noqa: S608 constants only
+    ),
+    Question(
         "who",
         "Who changed what, how often, and how it ended",
         f"""SELECT login, uid, login_uid, count(*) AS begun, sum(state = 'committed') AS committed,
@@ -109,6 +116,8 @@ BY_NAME = {question.name: question for question in QUESTIONS}
 DOWNTIME_BY_TARGET = f"""SELECT target, downtime_ns, {", ".join(_SHARE_COLUMNS)}
 FROM changes INDEXED BY changes_with_downtime
 WHERE downtime_ns IS NOT NULL AND {_PERIOD} {{target}} ORDER BY target"""  # noqa: S608 constants only
+BY_STATE = f"SELECT state, count(*) AS changes FROM changes WHERE {_PERIOD} {{target}} GROUP BY state"  # noqa: S608
+FIRST = f"SELECT min(begun_at) AS at FROM changes WHERE {_PERIOD} {{target}}"  # noqa: S608 constants only
 APPROVALS_BY = f"""SELECT approved_by AS login, count(*) AS approved FROM changes
 WHERE approved_by > '' AND {_PERIOD} {{target}} GROUP BY approved_by"""  # noqa: S608 constants only
 DECISIONS_BY = """SELECT login, count(*) AS decided FROM log INDEXED BY log_of_decisions
@@ -163,6 +172,20 @@ def people(tables: Connection, scope: Scope) -> list[Row]:
                 people.append(first := _nobody_yet(row["login"]))
             first[key] = row[key]
     return people
+
+
+def by_state(tables: Connection, scope: Scope) -> dict[str, int]:
+    """How many changes stand where."""
+    text = BY_STATE.format(target="AND target = :target" if scope.target else "")
+    found: dict[str, int] = dict(tables.execute(text, _bound(scope)).fetchall())
+    return found
+
+
+def first_begun(tables: Connection, scope: Scope) -> str | None:
+    """When the first change of the scope began."""
+    text = FIRST.format(target="AND target = :target" if scope.target else "")
+    found: str | None = tables.execute(text, _bound(scope)).fetchone()[0]
+    return found
 
 
 def _nobody_yet(login: Cell) -> Row:

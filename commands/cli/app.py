@@ -86,6 +86,7 @@ VERBS = (
     ("audit outside-window", "questions", "outside_window"),
     ("audit open", "questions", "open_changes"),
     ("audit export", "export", "export"),
+    ("audit report", "report", "report"),
     ("audit verify", "proof", "verify"),
     ("audit checkpoint", "proof", "checkpoint"),
     ("audit prove", "proof", "prove"),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from commands.config import Config
     from commands.transactions.sealing import Sealer
     from ledger.checkpoint import Checkpoint, Seal
+    from ledger.reader import LedgerReader
     from ledger.verify import VerifyReport
 
 KeyOption = Annotated[
@@ -180,6 +181,16 @@ def _sealer(found: "Sealer | None") -> "Sealer":
     if found is None:
         raise AssertionError("a session on this machine seals")
     return found
+
+
+def report_on(config: "Config", reader: "LedgerReader") -> "VerifyReport":
+    """The report on a ledger that is held against what this host knows. Raises LedgerDamaged."""
+    from commands.drivers.host import LocalHost
+    from commands.drivers.signing import SshChecker
+    from ledger.vouch import Evidence
+
+    checkpoints = tuple(_read_checkpoint(file) for file in _remembered(config))
+    return reader.verify(Evidence(checker=SshChecker(LocalHost()), checkpoints=checkpoints))
 
 
 def _remembered(config: "Config") -> list[str]:
