@@ -46,7 +46,7 @@ _UNION = "\nUNION ALL\n"
 
 QUESTIONS = (
     Question(
-        "changes",
+        "all-changes",
         "Every change: its outcome, its approval and its downtime",
         f"""SELECT {_COMMON}, begun_seq, ended_at, duration_ns, downtime_ns, {", ".join(_SHARE_COLUMNS)}, down_at,
 unwind_ns, from_release, to_release, approval, approved_by, approved_at, "window", recovered, cause, ticket, reason
@@ -263,3 +263,13 @@ def seqs_of(tables: Connection, scope: LogScope) -> list[int]:
             text += f" AND {condition}"
             bound[name] = value
     return [seq for (seq,) in tables.execute(f"{text} ORDER BY seq", bound)]
+
+
+def downtimes_of_all(tables: Connection) -> dict[str, list[int]]:
+    """Every downtime there ever was, by target."""
+    found: dict[str, list[int]] = {}
+    text = """SELECT target, downtime_ns FROM changes INDEXED BY changes_with_downtime
+WHERE downtime_ns IS NOT NULL ORDER BY target"""
+    for target, downtime_ns in tables.execute(text):
+        found.setdefault(target, []).append(downtime_ns)
+    return found

@@ -69,7 +69,7 @@ def find(tables: Connection, scope: Scope, now: str) -> Findings:
         until=scope.until or now,
         target=scope.target,
         limit=scope.limit,
-        changes=ask(tables, "changes", scope),
+        changes=ask(tables, "all-changes", scope),
         states=by_state(tables, scope),
         downtimes=sorted(downtimes(tables, scope), key=lambda one: order(one.target)),
         unapproved=ask(tables, "unapproved", scope),
