@@ -56,7 +56,7 @@ def _contents(exhibits: Sequence[Exhibit], frame: Frame) -> Mapping[str, bytes]:
         "index.html": evidence_page(exhibits, frame).encode(),
         "checkpoint": seal.checkpoint.text.encode(),
         "checkpoint.sig": seal.signature.encode(),
-        "key.pub": f"{key} rootswap\n".encode(),
+        "claimed-key.pub": f"{key} rootswap\n".encode(),
         "allowed_signers": f'rootswap namespaces="{CHECKPOINT_NAMESPACE}" {key}\n'.encode(),
         "check-proof.sh": files("projections.pages").joinpath("check-proof.sh").read_bytes(),
     }
@@ -86,13 +86,14 @@ is of {size} records with the root `{root}`.
 
 ## How to check it
 
-With coreutils and OpenSSH; rootswap is not needed. **Compare `key.pub` with the key that you have from elsewhere**
-(its fingerprint is `{fingerprint(key)}`): a zip can prove itself with a key of its own.
+With coreutils and OpenSSH; rootswap is not needed. **Compare `claimed-key.pub` with the key that you have from
+elsewhere**, or use that one instead: a zip can prove itself with a key of its own. The fingerprint of the claimed one
+is `{fingerprint(key)}`.
 
     sha256sum -c SHA256SUMS
     ssh-keygen -Y verify -f allowed_signers -I rootswap -n {CHECKPOINT_NAMESPACE} -s checkpoint.sig < checkpoint
     for proof in */*.proof; do
-        bash check-proof.sh "$proof" key.pub || break
+        bash check-proof.sh "$proof" claimed-key.pub || break
         sed -n '3s/^record //p' "$proof" | tr -d '\\n' | cmp - "${{proof%.proof}}.json" || break
     done
 
