@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ledger.reader import LedgerReader
@@ -42,7 +43,7 @@ def _questions(moment: str) -> dict[str, Callable[[Connection], object]]:
     lists = [each for each in BY_NAME if each not in ("who", "downtime", "population", "all-changes")]
     state = LedgerState(1, 1, None, False, 0)
     return {
-        **{each: (lambda tables, each=each: ask(tables, each, _SHOWN)) for each in lists},
+        **{each: partial(ask, name=each, scope=_SHOWN) for each in lists},
         "who": lambda tables: people(tables, Scope()),
         "downtime": lambda tables: (downtimes(tables, Scope()), ask(tables, "downtime", _SHOWN)),
         "at": lambda tables: standings_at(tables, place_of(tables, moment)),
