@@ -7,6 +7,7 @@ the state there, which is the fold of a beginning of the ledger, as it really wa
 
 import json
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from projections.current_state import Settled, is_same
@@ -16,8 +17,7 @@ _TARGETS = """WITH RECURSIVE found (target) AS (
     UNION ALL
     SELECT (SELECT min(target) FROM changes WHERE target > found.target) FROM found WHERE found.target IS NOT NULL
 ) SELECT target FROM found WHERE target IS NOT NULL"""
-_TURNS = "SELECT seq FROM turns WHERE at <= ? ORDER BY seq DESC LIMIT 1"
-_NEXT_TURN = "SELECT min(seq) FROM turns WHERE seq > ?"
+_TURNS = "SELECT seq FROM turns ORDER BY seq DESC"
 _AT = "SELECT at FROM log WHERE seq = ?"
 _LAST = "SELECT max(seq) FROM log"
 _BEFORE = """SELECT c.transaction_id, c.kind, c.state, c.begun_at, c.ended_seq, c.ended_at, t.before, t.after
@@ -48,15 +48,28 @@ class Standing:
 
 def place_of(tables: sqlite3.Connection, at: str) -> int:
     """The number of the last record that was not written after ``at`` (UTC as recorded); 0 for none."""
-    turn = tables.execute(_TURNS, (at,)).fetchone()
-    if turn is None:
-        return 0
-    low: int = turn[0]
-    after = tables.execute(_NEXT_TURN, (low,)).fetchone()[0]
-    high: int = tables.execute(_LAST).fetchone()[0] if after is None else after - 1
-    while low < high:  # between two turns, time does not go back
+    for first, last in stretches(tables):
+        place = last_until(tables, at, first, last)
+        if place >= first:
+            return place
+    return 0
+
+
+def stretches(tables: sqlite3.Connection) -> Iterator[tuple[int, int]]:
+    """The first and the last record between two turns of the clock, the newest stretch first; time goes on in each."""
+    last: int = tables.execute(_LAST).fetchone()[0] or 0
+    for (first,) in tables.execute(_TURNS).fetchall():
+        yield first, last
+        last = first - 1
+
+
+def last_until(tables: sqlite3.Connection, at: str, first: int, last: int, *, is_before: bool = False) -> int:
+    """The last record of a stretch that was written by ``at``, or before it; the one before the stretch if none was."""
+    low, high = first - 1, last
+    while low < high:
         middle = (low + high + 1) // 2
-        if tables.execute(_AT, (middle,)).fetchone()[0] <= at:
+        found: str = tables.execute(_AT, (middle,)).fetchone()[0]
+        if found < at or (found == at and not is_before):
             low = middle
         else:
             high = middle - 1

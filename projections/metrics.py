@@ -1,11 +1,10 @@
 """What a monitoring system asks of the ledger, in the text format of Prometheus (version 0.0.4)."""
 
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from projections.questions import BY_NAME, Connection, Scope, ask, by_state, downtimes_of_all
+from projections.questions import BY_NAME, Connection, Scope, ask, by_state, counts_up_to, downtimes
 
 #: Upper bounds of the downtime histogram, in seconds: from what a client does not notice to what it does not forget.
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -47,7 +46,7 @@ def _lines(tables: Connection, state: LedgerState) -> Iterator[str]:
     yield from _family(
         "rootswap_approvals_owed", "gauge", "Emergencies that nobody has answered for yet.", [({}, owed)]
     )
-    yield from _histogram(downtimes_of_all(tables))
+    yield from _histogram(tables)
     yield from _family("rootswap_ledger_records", "gauge", "Records in the ledger.", [({}, state.records)])
     yield from _family(
         "rootswap_ledger_unsealed_records", "gauge", "Records after the last signed checkpoint.",
@@ -75,17 +74,16 @@ def _family(
         yield f"{name}{_labels(labels)} {value}"
 
 
-def _histogram(by_target: Mapping[str, Sequence[int]]) -> Iterator[str]:
+def _histogram(tables: Connection) -> Iterator[str]:
     name = "rootswap_downtime_seconds"
     yield from _family(name, "histogram", "Downtimes, from the stop to the first passed health check.", [])
-    for target, lengths_ns in sorted(by_target.items()):
-        ordered = sorted(lengths_ns)
-        for bound in BUCKETS:
-            below = bisect_right(ordered, bound * 1e9)
-            yield f"{name}_bucket{_labels({'target': target, 'le': f'{bound:g}'})} {below}"
-        yield f"{name}_bucket{_labels({'target': target, 'le': '+Inf'})} {len(lengths_ns)}"
-        yield f"{name}_sum{_labels({'target': target})} {sum(lengths_ns) / 1e9}"
-        yield f"{name}_count{_labels({'target': target})} {len(lengths_ns)}"
+    for one in downtimes(tables, Scope()):
+        counts = counts_up_to(tables, one.target, [int(bound * 1e9) for bound in BUCKETS])
+        for bound, count in zip(BUCKETS, counts, strict=True):
+            yield f"{name}_bucket{_labels({'target': one.target, 'le': f'{bound:g}'})} {count}"
+        yield f"{name}_bucket{_labels({'target': one.target, 'le': '+Inf'})} {one.changes}"
+        yield f"{name}_sum{_labels({'target': one.target})} {one.total_ns / 1e9}"
+        yield f"{name}_count{_labels({'target': one.target})} {one.changes}"
 
 
 def _labels(labels: Mapping[str, str]) -> str:

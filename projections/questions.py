@@ -5,8 +5,9 @@ newest first. Every one of them is served by an index; a test reads the plans.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from projections.changes import SHARES
 from projections.marks import UNAPPROVED
@@ -55,11 +56,12 @@ FROM changes WHERE {_PERIOD} {{target}} {_ORDER}""",  # noqa: S608 constants onl
     Question(
         "who",
         "Who changed what, how often, and how it ended",
-        f"""SELECT login, uid, login_uid, count(*) AS begun, sum(state = 'committed') AS committed,
-sum(state = 'rolled-back') AS rolled_back, sum(ended_at IS NULL) AS unfinished, count(DISTINCT target) AS targets,
-min(begun_at) AS first_at, max(begun_at) AS last_at
-FROM changes WHERE {_PERIOD} {{target}}
-GROUP BY login, uid, login_uid ORDER BY begun DESC, login, uid LIMIT :limit""",  # noqa: S608 constants only
+        f"""SELECT login, uid, login_uid, sum(begun) AS begun, sum(committed) AS committed,
+sum(rolled_back) AS rolled_back, sum(unfinished) AS unfinished, count(*) AS targets, min(first_at) AS first_at,
+max(last_at) AS last_at FROM (SELECT login, uid, login_uid, count(*) AS begun, sum(state = 'committed') AS committed,
+sum(state = 'rolled-back') AS rolled_back, sum(ended_at IS NULL) AS unfinished, min(begun_at) AS first_at,
+max(begun_at) AS last_at FROM changes INDEXED BY changes_by_person WHERE {_PERIOD} {{target}}
+GROUP BY login, uid, login_uid, target) GROUP BY login, uid, login_uid ORDER BY begun DESC, login, uid LIMIT :limit""",  # noqa: S608 constants only
     ),
     Question(
         "failed",
@@ -113,9 +115,14 @@ approved_by, ticket, reason FROM changes WHERE {_PERIOD} {{target}} ORDER BY beg
 )
 BY_NAME = {question.name: question for question in QUESTIONS}
 
-DOWNTIME_BY_TARGET = f"""SELECT target, downtime_ns, {", ".join(_SHARE_COLUMNS)}
-FROM changes INDEXED BY changes_with_downtime
-WHERE downtime_ns IS NOT NULL AND {_PERIOD} {{target}} ORDER BY target"""  # noqa: S608 constants only
+DOWNTIME_BY_TARGET = f"""SELECT target, count(*), max(downtime_ns), sum(downtime_ns),
+{", ".join(f"sum({column})" for column in _SHARE_COLUMNS)} FROM changes INDEXED BY changes_with_downtime
+WHERE downtime_ns IS NOT NULL AND {_PERIOD} {{target}} GROUP BY target"""  # noqa: S608 constants only
+DOWNTIME_OF_RANK = f"""SELECT downtime_ns FROM changes INDEXED BY changes_by_downtime
+WHERE downtime_ns IS NOT NULL AND {_PERIOD} AND target = :target
+ORDER BY downtime_ns LIMIT 1 OFFSET :rank"""  # noqa: S608 constants only
+DOWNTIME_UP_TO = """SELECT count(*) FROM changes INDEXED BY changes_by_downtime
+WHERE downtime_ns IS NOT NULL AND target = :target AND downtime_ns > :more AND downtime_ns <= :most"""
 BY_STATE = f"SELECT state, count(*) AS changes FROM changes WHERE {_PERIOD} {{target}} GROUP BY state"  # noqa: S608
 FIRST = f"SELECT min(begun_at) AS at FROM changes WHERE {_PERIOD} {{target}}"  # noqa: S608 constants only
 APPROVALS_BY = f"""SELECT approved_by AS login, count(*) AS approved FROM changes
@@ -210,22 +217,23 @@ class Downtime:
 def downtimes(tables: Connection, scope: Scope) -> list[Downtime]:
     """The downtimes of each target."""
     text = DOWNTIME_BY_TARGET.format(target="AND target = :target" if scope.target else "")
-    by_target: dict[str, list[tuple[int, ...]]] = {}
-    for target, *numbers in tables.execute(text, _bound(scope)):
-        by_target.setdefault(target, []).append(tuple(numbers))
-    return [_summed(target, lines) for target, lines in by_target.items()]
+    found = []
+    for target, count, longest, total, *shares in tables.execute(text, _bound(scope)).fetchall():
+        middle, late = (_of_rank(tables, target, rank(count, percent), scope) for percent in (50, 95))
+        by_step = dict(zip(_SHARE_COLUMNS, shares, strict=True))
+        found.append(Downtime(target, count, middle, late, longest, total, by_step))
+    return found
 
 
-def _summed(target: str, lines: list[tuple[int, ...]]) -> Downtime:
-    columns = list(zip(*lines, strict=True))
-    found = sorted(columns[0])
-    shares = {name: sum(column) for name, column in zip(_SHARE_COLUMNS, columns[1:], strict=True)}
-    return Downtime(target, len(found), rank(found, 50), rank(found, 95), found[-1], sum(found), shares)
+def _of_rank(tables: Connection, target: str, place: int, scope: Scope) -> int:
+    bound = {**_bound(scope), "target": target, "rank": place}
+    found: int = tables.execute(DOWNTIME_OF_RANK, bound).fetchone()[0]
+    return found
 
 
-def rank(ordered: list[int], percent: int) -> int:
-    """The nearest-rank percentile: the smallest value that at least ``percent`` of all do not exceed."""
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
+def rank(count: int, percent: int) -> int:
+    """Where, from 0, the nearest-rank percentile of ``count`` ordered values is: at least ``percent`` are not above."""
+    return max(0, -(-count * percent // 100) - 1)
 
 
 def _rows(tables: Connection, text: str, scope: Scope) -> Iterator[Row]:
@@ -239,37 +247,10 @@ def _bound(scope: Scope) -> Row:
     return {"since": scope.since, "until": scope.until, "target": scope.target, "limit": scope.limit}
 
 
-@dataclass(frozen=True, slots=True)
-class LogScope:
-    """Which records: written in a period, of one target or transaction, or all."""
-
-    since: str = ""
-    until: str = ""
-    target: str | None = None
-    transaction: str | None = None
-
-
-def seqs_of(tables: Connection, scope: LogScope) -> list[int]:
-    """The numbers of the records, in order."""
-    text = "SELECT seq FROM log WHERE true"
-    bound: Row = {}
-    for condition, name, value in (
-        ("at >= :since", "since", scope.since or None),
-        ("at < :until", "until", scope.until or None),
-        ("target = :target", "target", scope.target),
-        ("transaction_id = :transaction", "transaction", scope.transaction),
-    ):
-        if value is not None:
-            text += f" AND {condition}"
-            bound[name] = value
-    return [seq for (seq,) in tables.execute(f"{text} ORDER BY seq", bound)]
-
-
-def downtimes_of_all(tables: Connection) -> dict[str, list[int]]:
-    """Every downtime there ever was, by target."""
-    found: dict[str, list[int]] = {}
-    text = """SELECT target, downtime_ns FROM changes INDEXED BY changes_with_downtime
-WHERE downtime_ns IS NOT NULL ORDER BY target"""
-    for target, downtime_ns in tables.execute(text):
-        found.setdefault(target, []).append(downtime_ns)
-    return found
+def counts_up_to(tables: Connection, target: str, bounds_ns: Sequence[int]) -> list[int]:
+    """How many downtimes of a target, ever, were not longer than each of the bounds."""
+    counts: list[int] = []
+    for more, most in pairwise((-1, *bounds_ns)):
+        found = tables.execute(DOWNTIME_UP_TO, {"target": target, "more": more, "most": most}).fetchone()[0]
+        counts.append(found + (counts[-1] if counts else 0))
+    return counts

@@ -98,7 +98,7 @@ CHANGES = Shape(
     ChangeLine,
     ("transaction_id",),
     ("begun_seq",),
-    ("begun_at", "login", "uid", "login_uid", "state", "target", "ended_at"),
+    ("begun_at", "begun_seq", "state"),
     ("target", "begun_seq"),
     ("target", "begun_at"),
     ("state", "begun_at"),
@@ -108,10 +108,12 @@ CHANGES = Shape(
     ("window", "begun_at"),
 )
 TURNS = Shape("turns", TurnLine, ("seq",))
-#: Indexes of some lines only.
+#: Indexes that a question names, most of them of some lines only.
 _PARTIAL = (
     f"""CREATE INDEX changes_with_downtime ON changes
 (target, begun_at, downtime_ns, {", ".join(SHARES.values())}, undo_ns, other_ns) WHERE downtime_ns IS NOT NULL""",
+    "CREATE INDEX changes_by_person ON changes (login, uid, login_uid, target, begun_at, state, ended_at)",
+    "CREATE INDEX changes_by_downtime ON changes (target, downtime_ns, begun_at) WHERE downtime_ns IS NOT NULL",
     "CREATE INDEX changes_unwound ON changes (begun_at) WHERE unwind_at IS NOT NULL",
     "CREATE INDEX log_of_decisions ON log (at, login) WHERE type = 'operator.decided'",
 )

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 SinceOption = Annotated[str | None, typer.Option("--since", metavar="TIME", help="From then on: 2h, 7d, or RFC 3339.")]
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before that time.")]
 TargetOption = Annotated[str | None, typer.Option("--target", help="Of one jail, template, …")]
-LimitOption = Annotated[int, typer.Option("--limit", min=0, help="At most so many, the newest; 0 for all.")]
+LimitOption = Annotated[
+    int | None,
+    typer.Option("--limit", min=0, help="At most so many, the newest; 0 for all. A table shows 1000 unless told."),
+]
 
-#: The default of ``--limit``: more than anybody reads, few enough to come at once.
+#: More lines than anybody reads, few enough to come at once. Machines get all, unless they say how many.
 MOST = 1000
 
 
@@ -39,6 +42,13 @@ def period(since: str | None, until: str | None) -> tuple[str, str]:
     return "" if since is None else moment(since, now), "" if until is None else moment(until, now)
 
 
+def limit_for(limit: int | None, output: Format) -> int:
+    """How many lines to show; 0 for all."""
+    if limit is None:
+        return MOST if output is Format.TABLE else 0
+    return limit
+
+
 def scope_of(
     reader: "LedgerReader", config: "Config", since: str | None, until: str | None, target: str | None, limit: int = 0
 ) -> "Scope":
@@ -53,7 +63,7 @@ def scope_of(
 def answer(
     ctx: typer.Context,
     name: str,
-    bounds: tuple[str | None, str | None, str | None, int],
+    bounds: tuple[str | None, str | None, str | None, int | None],
     output: Format,
     columns: Sequence[Column],
     empty: str,
@@ -64,7 +74,7 @@ def answer(
 
     config = options.read_config(ctx)
     with open_ledger(config) as reader:
-        scope = scope_of(reader, config, *bounds)
+        scope = scope_of(reader, config, bounds[0], bounds[1], bounds[2], limit_for(bounds[3], output))
         with open_tables(reader) as tables:
             rows = ask(tables, name, one_more(scope))
             keys = columns_of(tables, BY_NAME[name].text())
@@ -76,11 +86,11 @@ def one_more(scope: "Scope") -> "Scope":
     return scope if scope.limit < 0 else replace(scope, limit=scope.limit + 1)
 
 
-def cut(rows: "list[Row]", limit: int) -> "list[Row]":
-    """The first ``limit`` rows; says so if there were more."""
+def cut(rows: "list[Row]", limit: int, *, newest_last: bool = False) -> "list[Row]":
+    """The newest ``limit`` rows; says so if there were more."""
     if 0 <= limit < len(rows):
         note(f"only the newest {limit} are shown: --limit 0 for all")
-        return rows[:limit]
+        return rows[-limit:] if newest_last else rows[:limit]
     return rows
 
 
@@ -116,13 +126,13 @@ def word(key: str) -> "Callable[[Row], Cell]":
     return lambda row: row[key]
 
 
-def time(key: str, utc: bool) -> "Callable[[Row], Cell]":
+def time(key: str, utc: bool, *, is_precise: bool = False) -> "Callable[[Row], Cell]":
     """A cell with a recorded time."""
     from commands.cli.reading import when
 
     def cell(row: "Row") -> Cell:
         at = row[key]
-        return when(at, utc) if isinstance(at, str) else None
+        return when(at, utc, is_precise=is_precise) if isinstance(at, str) else None
 
     return cell
 
@@ -133,6 +143,6 @@ def length(key: str) -> "Callable[[Row], Cell]":
 
     def cell(row: "Row") -> Cell:
         value = row[key]
-        return duration(value) if isinstance(value, int) else None
+        return duration(value if isinstance(value, int) else None)
 
     return cell

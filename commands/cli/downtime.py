@@ -7,7 +7,6 @@ import typer
 
 from commands.cli import options
 from commands.cli.asking import (
-    MOST,
     Column,
     LimitOption,
     SinceOption,
@@ -17,6 +16,7 @@ from commands.cli.asking import (
     common_columns,
     cut,
     length,
+    limit_for,
     one_more,
     scope_of,
     time,
@@ -33,7 +33,7 @@ def downtime(
     since: SinceOption = None,
     until: UntilOption = None,
     target: TargetOption = None,
-    limit: LimitOption = MOST,
+    limit: LimitOption = None,
     output: options.OutputOption = Format.TABLE,
     utc: UtcOption = False,
 ) -> None:
@@ -48,7 +48,7 @@ def downtime(
 
     config = options.read_config(ctx)
     with open_ledger(config) as reader:
-        scope = scope_of(reader, config, since, until, target, limit)
+        scope = scope_of(reader, config, since, until, target, limit_for(limit, output))
         with open_tables(reader) as tables:
             summaries = downtimes(tables, scope)
             rows = ask(tables, "downtime", one_more(scope))

@@ -49,7 +49,7 @@ def export(
 
     from commands.drivers.host import LocalHost
     from projections.exports import export as spell
-    from projections.questions import LogScope, seqs_of
+    from projections.records import LogScope, seqs_of
     from projections.shelf import open_tables
 
     config = options.read_config(ctx)

@@ -4,7 +4,6 @@ import typer
 
 from commands.cli import options
 from commands.cli.asking import (
-    MOST,
     Column,
     LimitOption,
     SinceOption,
@@ -59,7 +58,7 @@ def failed(
     since: SinceOption = None,
     until: UntilOption = None,
     target: TargetOption = None,
-    limit: LimitOption = MOST,
+    limit: LimitOption = None,
     output: options.OutputOption = Format.TABLE,
     utc: UtcOption = False,
 ) -> None:
@@ -76,7 +75,7 @@ def rollbacks(
     since: SinceOption = None,
     until: UntilOption = None,
     target: TargetOption = None,
-    limit: LimitOption = MOST,
+    limit: LimitOption = None,
     output: options.OutputOption = Format.TABLE,
     utc: UtcOption = False,
 ) -> None:
@@ -99,7 +98,7 @@ def unapproved(
     since: SinceOption = None,
     until: UntilOption = None,
     target: TargetOption = None,
-    limit: LimitOption = MOST,
+    limit: LimitOption = None,
     output: options.OutputOption = Format.TABLE,
     utc: UtcOption = False,
 ) -> None:
@@ -127,7 +126,7 @@ def outside_window(
     since: SinceOption = None,
     until: UntilOption = None,
     target: TargetOption = None,
-    limit: LimitOption = MOST,
+    limit: LimitOption = None,
     output: options.OutputOption = Format.TABLE,
     utc: UtcOption = False,
 ) -> None:
@@ -153,7 +152,7 @@ def open_changes(
     since: SinceOption = None,
     until: UntilOption = None,
     target: TargetOption = None,
-    limit: LimitOption = MOST,
+    limit: LimitOption = None,
     output: options.OutputOption = Format.TABLE,
     utc: UtcOption = False,
 ) -> None:

@@ -17,6 +17,7 @@ from ledger.reader import LedgerReader
 from projections.asof import place_of, standings_at
 from projections.metrics import LedgerState, metrics
 from projections.questions import BY_NAME, Connection, Scope, ask, downtimes, people
+from projections.records import LogScope, log
 from projections.shelf import open_tables
 from tests.benchmarks.table import Figure, print_table
 
@@ -44,6 +45,7 @@ def _questions(moment: str) -> dict[str, Callable[[Connection], object]]:
     state = LedgerState(1, 1, None, False, 0)
     return {
         **{each: partial(ask, name=each, scope=_SHOWN) for each in lists},
+        "log": lambda tables: log(tables, LogScope(since=moment), 1000),
         "who": lambda tables: people(tables, Scope()),
         "downtime": lambda tables: (downtimes(tables, Scope()), ask(tables, "downtime", _SHOWN)),
         "at": lambda tables: standings_at(tables, place_of(tables, moment)),
@@ -53,7 +55,7 @@ def _questions(moment: str) -> dict[str, Callable[[Connection], object]]:
 
 
 def _commands(moment: str, name: str) -> list[list[str]]:
-    lists = ["who", "failed", "downtime", "rollbacks", "unapproved", "outside-window", "open"]
+    lists = ["log", "who", "failed", "downtime", "rollbacks", "unapproved", "outside-window", "open"]
     return [*(["audit", each] for each in lists), ["audit", "at", moment], ["audit", "show", name], ["metrics"]]
 
 

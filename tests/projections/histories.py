@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from ledger.errors import IllegalEvent
 from ledger.events import (
     JsonObject,
@@ -31,6 +33,9 @@ from ledger.events import (
 from ledger.facts import Fact, JailStopped, ReleaseRetired, SnapshotTaken
 from ledger.lifecycle import TransactionStatus, apply
 from ledger.writer import LedgerWriter
+from projections import records
+from projections.projector import Projector
+from projections.timeline import LogLine
 from tests.ledger.fakes import ORIGIN, CountedIds, FakeClock
 
 TARGETS = ("jail:web", "jail:mail", "template:debian", "release:debian")
@@ -162,3 +167,17 @@ CANDIDATES: list[Make] = [
 def splits(chance: random.Random, last: int) -> Iterator[int]:
     """Positions on the way to ``last`` at which to stop and go on."""
     yield from sorted(chance.sample(range(last + 1), chance.randrange(min(6, last) + 1)))
+
+
+def log_of(
+    projector: Projector,
+    *,
+    since: str = "",
+    until: str = "",
+    target: str | None = None,
+    transaction: str | None = None,
+    limit: int = -1,
+) -> list[LogLine]:
+    """The log as lines."""
+    rows = records.log(projector.database.conn, records.LogScope(since, until, target, transaction), limit)
+    return [TypeAdapter(LogLine).validate_python(row) for row in rows]

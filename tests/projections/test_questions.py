@@ -27,7 +27,7 @@ from ledger.events import (
 from ledger.facts import JailStopped
 from ledger.reader import LedgerReader
 from ledger.writer import LedgerWriter
-from projections import asof, questions
+from projections import asof, questions, records
 from projections.marks import UNAPPROVED, VERDICTS
 from projections.projector import Projector
 from projections.questions import QUESTIONS, Scope, ask, downtimes, people, rank
@@ -149,7 +149,7 @@ def test_downtimes_are_summed_by_step_and_ranked(tables: sqlite3.Connection) -> 
 
 @pytest.mark.parametrize(("percent", "found"), [(0, 1), (50, 2), (51, 3), (75, 3), (95, 4), (100, 4)])
 def test_percentiles_are_nearest_rank(percent: int, found: int) -> None:
-    assert rank([1, 2, 3, 4], percent) == found
+    assert [1, 2, 3, 4][rank(4, percent)] == found
 
 
 def test_every_verdict_is_either_shown_as_unapproved_or_is_no_change_that_began_on_nobodys_word() -> None:
@@ -162,14 +162,18 @@ PLANS = {
     **{question.name: question.text() for question in QUESTIONS},
     **{f"{question.name} of a target": question.text(of_target=True) for question in QUESTIONS},
     "downtime by target": questions.DOWNTIME_BY_TARGET.format(target=""),
+    "downtime of a rank": questions.DOWNTIME_OF_RANK,
+    "downtimes up to": questions.DOWNTIME_UP_TO,
+    "changes by state": questions.BY_STATE.format(target=""),
+    "first change": questions.FIRST.format(target=""),
     "downtime of a target": questions.DOWNTIME_BY_TARGET.format(target="AND target = :target"),
     "approvals": questions.APPROVALS_BY.format(target=""),
     "decisions": questions.DECISIONS_BY.format(target=""),
 }
+BOUND = {"since": "", "until": "", "limit": 10, "rank": 1, "more": 0, "most": 5}
 AS_OF = {
     "targets": asof._TARGETS,
-    "turn": asof._TURNS,
-    "next turn": asof._NEXT_TURN,
+    "turns": asof._TURNS,
     "record": asof._AT,
     "last": asof._LAST,
     "before": asof._BEFORE,
@@ -197,7 +201,7 @@ def test_no_question_scans_a_table_where_an_index_could_serve(name: str, is_anal
     tables = large.database.conn
     if is_analyzed:
         tables.execute("ANALYZE")
-    lines = plan(tables, PLANS[name], {"since": "", "until": "", "target": "jail:web", "limit": 10})
+    lines = plan(tables, PLANS[name], {**BOUND, "target": "jail:web"})
     scans = [line for line in lines if line.startswith("SCAN") and "USING COVERING INDEX" not in line]
     assert all(line.startswith(("SCAN (subquery", "SCAN CONSTANT")) for line in scans), lines
     assert any("INDEX" in line for line in lines), lines
@@ -205,7 +209,7 @@ def test_no_question_scans_a_table_where_an_index_could_serve(name: str, is_anal
 
 @pytest.mark.parametrize("name", AS_OF)
 def test_a_look_at_the_past_scans_nothing_but_the_turns_of_the_clock(name: str, large: Projector) -> None:
-    bound = {"before": ("jail:web", 5), "targets": (), "last": ()}.get(name, (5,))
+    bound = {"before": ("jail:web", 5), "record": (5,)}.get(name, ())
     lines = plan(large.database.conn, AS_OF[name], bound)
     scans = [line for line in lines if line.startswith("SCAN")]
     assert all(line in ("SCAN found", "SCAN turns") for line in scans), lines
@@ -214,3 +218,28 @@ def test_a_look_at_the_past_scans_nothing_but_the_turns_of_the_clock(name: str, 
 def test_the_question_about_people_reads_the_index_alone(large: Projector) -> None:
     lines = plan(large.database.conn, PLANS["who"], {"since": "", "until": "", "limit": 10})
     assert any("COVERING INDEX" in line for line in lines), lines
+
+
+@pytest.mark.parametrize("filtered", [{}, {"target": "jail:web"}, {"transaction": "00000001"}])
+def test_the_log_is_read_by_its_numbers(filtered: dict[str, str], large: Projector) -> None:
+    scope = records.LogScope(**filtered)
+    lines = plan(large.database.conn, records._select("seq", scope), records._bound(scope, 1, 9, 5))
+    assert [line.partition(" ")[0] for line in lines] == ["SEARCH"], lines
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_records_of_a_period_are_those_that_say_so_whatever_the_clock_did(seed: int, tmp_path: Path) -> None:
+    write(tmp_path, random.Random(seed), 80)
+    projector = Projector(sqlite3.connect(":memory:", isolation_level=None))
+    with LedgerReader.open(tmp_path) as reader, closing(projector):
+        projector.catch_up(reader)
+        log = list(reader.records())
+        moments = ["", *sorted({record.at for record in log})[::7]]
+        for since in moments:
+            for until in moments:
+                scope = records.LogScope(since, until, target="jail:web")
+                wanted = [one.seq for one in log if since <= one.at and (not until or one.at < until)]
+                of_web = [one.seq for one in log if one.seq in wanted and one.target == "jail:web"]
+                assert records.seqs_of(projector.database.conn, scope) == of_web
+                assert records.seqs_of(projector.database.conn, records.LogScope(since, until)) == wanted
+                assert [line["seq"] for line in records.log(projector.database.conn, scope, 3)] == of_web[-3:]
