@@ -145,12 +145,6 @@ class LedgerReader:
         with self._reading():
             return owing_rows(self._connection)
 
-    def count_transactions(self) -> int:
-        """How many transactions the ledger's index has."""
-        with self._reading():
-            found: int = self._connection.execute("SELECT count(*) FROM transactions").fetchone()[0]
-        return found
-
     def find_transactions(self, prefix: str) -> list[TransactionRow]:
         """The transactions whose identifier starts with ``prefix``, in the order of their identifiers."""
         with self._reading():
@@ -167,6 +161,12 @@ class LedgerReader:
         """The settled state of every target of which something is there."""
         with self._reading():
             return settled_states(target_rows(self._connection))
+
+    def count_transactions(self) -> int:
+        """How many transactions the ledger's index has."""
+        with self._reading():
+            found: int = self._connection.execute("SELECT count(*) FROM transactions").fetchone()[0]
+        return found
 
     def verify(self, evidence: "Evidence | None" = None) -> "VerifyReport":
         """Recompute every hash, link, column and node and the ledger's own index; hold them against ``evidence``.

@@ -20,6 +20,10 @@ _STATES = {
     "transaction.rejected": State.REJECTED,
     "transaction.stuck": State.STUCK,
 }
+#: A plan that waits holds no target; nothing of it is done yet.
+WAITING = ("planned", "approved")
+#: What ends a transaction, unless it is the refusal of a plan; an answer to an emergency may still follow.
+ENDINGS = ("transaction.committed", "transaction.rolled-back", "transaction.rejected")
 _CHOICES = {
     "continue": State.FORWARD,
     "accept-planned": State.FORWARD,
@@ -75,7 +79,7 @@ class TransactionLine:
     @property
     def is_open(self) -> bool:
         """Whether the transaction still holds its target."""
-        return self.state not in ENDS
+        return self.state not in (*ENDS, *WAITING)
 
     @property
     def from_release(self) -> str | None:
@@ -125,8 +129,12 @@ class Story:
 def tell(story: Story | None, record: AnyRecord) -> Story | None:
     """The story after ``record``, which is of the same transaction; None as long as it has no beginning."""
     event = body(record)
+    if record.type in ("transaction.begun", "transaction.planned"):
+        return _begin(record, event)  # what was planned begins with the whole plan once more
     if story is None:
-        return _begin(record, event) if record.type == "transaction.begun" else None
+        return None
+    if story.line.ended_at is not None:
+        return replace(story, line=_answer(story.line, record, event))
     newer = story.line.newer_events + isinstance(record, RawRecord)
     line = replace(story.line, last_seq=record.seq, last_at=record.at, newer_events=newer)
     if record.type in _STEP_STATES:
@@ -142,7 +150,7 @@ def _begin(record: AnyRecord, event: JsonObject) -> Story:
         transaction_id=transaction,
         kind=text(event, "kind") or "unknown",
         target=record.target or text(event, "target") or "unknown",
-        state=State.FORWARD,
+        state=State.FORWARD if record.type == "transaction.begun" else WAITING[0],
         begun_seq=record.seq,
         begun_at=record.at,
         last_seq=record.seq,
@@ -168,6 +176,8 @@ def _begin(record: AnyRecord, event: JsonObject) -> Story:
 def _advance(line: TransactionLine, record: AnyRecord, event: JsonObject) -> TransactionLine:
     if record.type == "recovery.decided":
         return replace(line, recovered=line.recovered + 1)
+    if record.type.startswith("approval."):
+        return _answer(line, record, event)
     if record.type == "operator.decided":
         return replace(line, state=_CHOICES.get(text(event, "choice") or "", line.state))
     state = _STATES.get(record.type)
@@ -179,6 +189,17 @@ def _advance(line: TransactionLine, record: AnyRecord, event: JsonObject) -> Tra
     return replace(
         line, ended_at=record.at, duration_ns=number(event, "duration_ns"), downtime_ns=number(event, "downtime_ns")
     )
+
+
+def _answer(line: TransactionLine, record: AnyRecord, event: JsonObject) -> TransactionLine:
+    """A person's word on a plan that waits, or afterwards on what was an emergency."""
+    by = text(inner(event, "by"), "login") or record.actor.login
+    if record.type == "approval.given":
+        return replace(line, approved_by=by, state=WAITING[1] if line.state in WAITING else line.state)
+    if record.type == "approval.refused" and line.state in WAITING:
+        cause = f"refused by {by}: {text(event, 'reason')}"
+        return replace(line, state=State.REJECTED, cause=cause, ended_at=record.at)
+    return line
 
 
 def _put(steps: tuple[StepLine, ...], record: AnyRecord, event: JsonObject) -> tuple[StepLine, ...]:

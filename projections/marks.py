@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from ledger.codec import AnyRecord
 from projections.fields import body, flag, inner, text
+from projections.history import ENDINGS
 
 #: What the word of others on a change is worth. ``retroactive`` was given after it began, but in time; ``late`` was not
 #: in time; ``owed`` is an emergency that nobody has answered for, ``awaiting`` a plan that has not begun; ``recovery``
@@ -52,7 +53,6 @@ class Marks:
 
 
 _BASES = {"none-required": "not-required", "emergency": "owed", "recovery": "recovery"}
-_ENDS = ("transaction.committed", "transaction.rolled-back", "transaction.rejected")
 
 
 def mark(marks: Marks, record: AnyRecord) -> Marks:
@@ -69,7 +69,7 @@ def mark(marks: Marks, record: AnyRecord) -> Marks:
             return _answer(marks, record)
         case "unwind.started":
             return replace(marks, unwind_at=record.at, unwind_clock=f"{record.monotonic_ns} {record.boot_id}")
-        case _ if record.type in _ENDS:
+        case _ if record.type in ENDINGS:
             return _end(marks, record)
         case _:
             return marks
@@ -94,7 +94,8 @@ def _begin(marks: Marks, record: AnyRecord) -> Marks:
         return replace(marks, approval=_BASES.get(basis or "", "missing"))
     by_self = basis == "self" or (basis is None and given.by == record.actor.login)
     # To the second, for that is how some approvals are spelt.
-    in_time = given.at[:19] <= record.at[:19]
+    # Where the policy was asked, the approval stands before the beginning in the log, whatever the clock says.
+    in_time = basis == "second-person" or given.at[:19] <= record.at[:19]
     verdict = "self-approved" if by_self else "approved" if in_time else "late"
     return replace(marks, approval=verdict, approved_by=given.by, approved_at=given.at, approval_meaning=given.meaning)
 

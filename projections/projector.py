@@ -19,7 +19,7 @@ from ledger.reader import LedgerReader
 from projections import tables
 from projections.changes import change_of, marks_of, turns
 from projections.current_state import settle
-from projections.history import Story, TransactionLine, tell
+from projections.history import ENDINGS, Story, TransactionLine, tell
 from projections.marks import Marks, mark
 from projections.releases import changed_releases, released_names
 from projections.shelf import PROJECTIONS_FILE, is_ours, projections_path
@@ -107,7 +107,7 @@ class Projector:
             marks[transaction] = mark(marks.get(transaction) or self._marks(record, transaction), record)
             if record.type.startswith("step.") or story.line.state in ENDS:
                 self._put_releases(story)
-            if story.line.ended_at is not None:
+            if record.type in ENDINGS:
                 self._put_target(story.line)
         tables.TURNS.put(self.database, turns(self._last_at(records[0].seq), records))
         tables.LOG.put(self.database, log)
