@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from ledger import rows, schema
 from ledger.codec import Record, decode
-from ledger.events import TransactionEvent, TransactionRejected
-from ledger.lifecycle import ENDS, TransactionStatus, apply
+from ledger.events import TransactionCommitted, TransactionEvent, TransactionRolledBack
+from ledger.lifecycle import TransactionStatus, apply
 from ledger.reader import LedgerReader
 from projections.asof import Standing, place_of, standings_at
 from projections.current_state import Settled, settled_of
@@ -38,7 +38,7 @@ def naive_standings(log: Sequence[Record], seq: int) -> dict[str, tuple[Settled 
         if record.transaction is None or not isinstance(record.event, TransactionEvent):
             continue
         status = statuses[record.transaction] = apply(statuses.get(record.transaction), record.event)
-        if status.state in ENDS and not isinstance(record.event, TransactionRejected):
+        if isinstance(record.event, TransactionCommitted | TransactionRolledBack):
             settled[status.target] = (settled_of(status.settled), record.seq)
     under_way = {status.target: name for name, status in statuses.items() if status.is_open}
     found = {}
