@@ -91,6 +91,8 @@ def _detail(kind: str, event: JsonObject) -> str | None:
             return "; ".join(word for word in (text(event, "cause"), downtime) if word) or None
         case "operator.decided":
             return f"{text(event, 'by')}: {text(event, 'why')}"
+        case "approval.given" | "approval.refused":
+            return f"{text(inner(event, 'by'), 'login')}: {text(event, 'reason')}"
         case "reboot.requested":
             return text(event, "target")
         case "reboot.observed":

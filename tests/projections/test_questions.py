@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from ledger.authority import Approval
 from ledger.codec import Actor, Origin
 from ledger.events import (
-    Approval,
     OperatorDecided,
     StepStarted,
     StepSucceeded,
