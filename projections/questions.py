@@ -126,7 +126,7 @@ WHERE downtime_ns IS NOT NULL AND target = :target AND downtime_ns > :more AND d
 BY_STATE = f"SELECT state, count(*) AS changes FROM changes WHERE {_PERIOD} {{target}} GROUP BY state"  # noqa: S608
 FIRST = f"SELECT min(begun_at) AS at FROM changes WHERE {_PERIOD} {{target}}"  # noqa: S608 constants only
 APPROVALS_BY = f"""SELECT approved_by AS login, count(*) AS approved FROM changes
-WHERE approved_by > '' AND {_PERIOD} {{target}} GROUP BY approved_by"""  # noqa: S608 constants only
+WHERE approved_by > '' AND approval <> 'disapproved' AND {_PERIOD} {{target}} GROUP BY approved_by"""  # noqa: S608 constants only
 DECISIONS_BY = """SELECT login, count(*) AS decided FROM log INDEXED BY log_of_decisions
 WHERE type = 'operator.decided' AND at >= :since AND at < coalesce(nullif(:until, ''), '9999') {target}
 GROUP BY login"""
