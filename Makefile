@@ -9,10 +9,12 @@ STAMP   := $(VENV)/.installed
 
 # tool:Debian package; what the demo and the tests marked `real` call.
 SYSTEM_TOOLS := mkfs.btrfs:btrfs-progs lxc-start:lxc mmdebstrap:mmdebstrap ip:iproute2 losetup:util-linux ssh-keygen:openssh-client
-TEST_TOOLS   := strace:strace busybox:busybox-static
+TEST_TOOLS   := strace:strace busybox:busybox-static sshd:openssh-server ss:iproute2 runc:runc crun:crun systemd-nspawn:systemd-container sudo:sudo
 
 APT_INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 WITH_VENV   := PATH="$(abspath $(VENV))/bin:$$PATH:/usr/sbin:/sbin"
+# A worker for each processor; `make test PYTEST_ARGS=-n0` runs them one after the other, for a debugger.
+PYTEST_ARGS := -n auto
 PIP         := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip --quiet --no-input
 
 .PHONY: help setup system-packages demo clean-demo lint test test-unprivileged bench clean
@@ -78,10 +80,10 @@ lint: setup ## Style, types and architecture
 # Root runs all tests, and those that need no root once more without it. Anyone else runs the latter only.
 test: lint ## lint, then the tests (as root: all of them)
 	@if test "$$(id -u)" = 0; then \
-	    $(MAKE) --no-print-directory system-packages && $(WITH_VENV) $(PYTHON) -m pytest && \
+	    $(MAKE) --no-print-directory system-packages && $(WITH_VENV) $(PYTHON) -m pytest $(PYTEST_ARGS) && \
 	    $(MAKE) --no-print-directory test-unprivileged; \
 	else \
-	    echo "not root: leaving out the tests marked real (Btrfs, LXC)"; $(WITH_VENV) $(PYTHON) -m pytest -m "not real"; \
+	    echo "not root: leaving out the tests marked real (Btrfs, LXC)"; $(WITH_VENV) $(PYTHON) -m pytest $(PYTEST_ARGS) -m "not real"; \
 	fi
 
 # The user nobody may not be able to read this directory, nor the Python that .venv was made with (one in root's home).
@@ -109,7 +111,7 @@ test-unprivileged: setup ## The tests that need no root, as the user nobody (sta
 	chown -R nobody "$$work"; \
 	echo "as nobody, with $$python:"; \
 	$(NOBODY) HOME="$$work/home" TMPDIR="$$work/tmp" PATH="$$work/src/.venv/bin:/usr/bin:/bin:/usr/sbin:/sbin" \
-	    .venv/bin/python -m pytest -m "not real and not sweep" -q -p no:cacheprovider
+	    .venv/bin/python -m pytest $(PYTEST_ARGS) -m "not real and not sweep" -q -p no:cacheprovider
 
 clean: ## Remove what setup, lint and test made (not the demo: clean-demo)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -5,10 +5,9 @@ Everything that the rest takes as a parameter is chosen here, once.
 
 import os
 import platform
-import pwd
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +15,12 @@ from typing import TYPE_CHECKING
 
 from commands import __version__
 from commands.config import Config
-from commands.drivers.base import Drivers, Jails, Storage
+from commands.drivers.base import Drivers, Host, Jails, Storage
 from commands.drivers.btrfs_subvolumes import BtrfsHost
+from commands.drivers.identity import identify, login_uid
+from commands.errors import ConfigError, DriverError
 from commands.transactions.interrupt import Interrupt
+from ledger.authority import Person
 from ledger.clock import Clock, SystemClock
 from ledger.codec import Actor, Origin
 from ledger.names import new_transaction_id
@@ -29,9 +31,18 @@ if TYPE_CHECKING:
     from commands.drivers.zfs_pool import ZfsMounts
     from commands.recovery.recover import Recoverer
     from commands.transactions.engine import Engine, Observer
+    from commands.transactions.gatekeeper import Gatekeeper
+    from commands.transactions.proposals import Proposals
     from commands.transactions.requests import Requests
     from commands.transactions.sealing import Sealed, Sealer
     from ledger.writer import LedgerWriter
+
+    #: What differs from system to system: the mount table, how roots are built, and how each jail runtime is made.
+    Platform = tuple[ZfsMounts, Builder, Mapping[str, Callable[[], Jails]]]
+
+
+#: Who acts where nobody has asked the kernel: rehearsals and tests.
+ROOT = Person(uid=0, login="root", source="uid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +58,45 @@ class Session:
     engine: "Engine"
     requests: "Requests"
     recoverer: "Recoverer"
+    gatekeeper: "Gatekeeper"
+    proposals: "Proposals"
     sealer: "Sealer | None" = None
     sealed: "Sealed | None" = None
 
 
-class Runtimes(dict[str, Jails]):
-    """The jail runtimes of a host by their names in the configuration. One that it cannot have is a DriverError."""
+class Runtimes(Mapping[str, Jails]):
+    """The jail runtimes of a host by their names in the configuration. One that it cannot have is a DriverError.
 
-    def __init__(self, system: str, runtimes: Mapping[str, Jails]) -> None:
-        super().__init__(runtimes)
+    Each is made, and wrapped, when it is first asked for: while a jail is down, nothing is to be read that does not
+    serve it.
+    """
+
+    def __init__(self, system: str, makers: Mapping[str, Callable[[], Jails]], wrap: Callable[[Jails], Jails]) -> None:
         self._system = system
+        self._makers = makers
+        self._wrap = wrap
+        self._made: dict[str, Jails] = {}
 
-    def __missing__(self, name: str) -> Jails:
-        """Raise DriverError."""
-        from commands.errors import DriverError
+    def __getitem__(self, name: str) -> Jails:
+        """The runtime of that name. Raises DriverError."""
+        if name not in self._makers:
+            remedy = f"choose among {', '.join(self)} as the driver of the jail"
+            raise DriverError(f"cannot run jails by {name}: the host runs {self._system}", remedy=remedy)
+        if name not in self._made:
+            self._made[name] = self._wrap(self._makers[name]())
+        return self._made[name]
 
-        remedy = f"choose among {', '.join(self)} as the driver of the jail"
-        raise DriverError(f"cannot run jails by {name}: the host runs {self._system}", remedy=remedy)
+    def __contains__(self, name: object) -> bool:
+        """Whether the host can have it."""
+        return name in self._makers
+
+    def __iter__(self) -> Iterator[str]:
+        """The names."""
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._makers)
 
 
 def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Interrupt) -> Drivers:
@@ -74,10 +107,13 @@ def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Inter
     from commands.drivers.health import HostHealth
     from commands.drivers.platform import system_of
     from commands.drivers.roots import inspect_root
+    from commands.drivers.secret_files import Secrets
+    from commands.drivers.secret_jails import SecretJails, roots_own
 
     system = system_of(host)
-    mounts, builder, runtimes = (_on_freebsd if system == "FreeBSD" else _on_linux)(config, host, clock)
-    jails = Runtimes(system, runtimes)
+    mounts, builder, makers = (_on_freebsd if system == "FreeBSD" else _on_linux)(config, host, clock)
+    secrets = Secrets(roots_own(host))
+    jails = Runtimes(system, makers, lambda runtime: SecretJails(runtime, secrets))
     return Drivers(
         storage=_storage(config, host, mounts),
         mounts=mounts,
@@ -87,24 +123,43 @@ def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Inter
         clock=clock,
         cancelled=lambda: interrupt.signal is not None,
         inspect_root=lambda root, jail: inspect_root(host, root, jail, system),
+        secrets=secrets,
+        read=host.read,
     )
 
 
-def _on_linux(config: Config, host: BtrfsHost, _clock: Clock) -> "tuple[ZfsMounts, Builder, Mapping[str, Jails]]":
+def _on_linux(config: Config, host: BtrfsHost, clock: Clock) -> "Platform":
     from commands.drivers.builders import RootBuilder
-    from commands.drivers.lxc import LxcJails
     from commands.drivers.mounts import LinuxMounts
 
-    return LinuxMounts(host), RootBuilder(host), {"lxc": LxcJails(host, f"{config.state_directory}/lxc")}
+    def lxc() -> Jails:
+        from commands.drivers.lxc import LxcJails
+
+        return LxcJails(host, f"{config.state_directory}/lxc")
+
+    def oci() -> Jails:
+        from commands.drivers.oci import OciJails
+
+        return OciJails(host, f"{config.state_directory}/oci", clock)
+
+    def nspawn() -> Jails:
+        from commands.drivers.nspawn import NspawnJails
+
+        return NspawnJails(host, f"{config.state_directory}/nspawn", clock)
+
+    return LinuxMounts(host), RootBuilder(host), {"lxc": lxc, "oci": oci, "nspawn": nspawn}
 
 
-def _on_freebsd(config: Config, host: BtrfsHost, clock: Clock) -> "tuple[ZfsMounts, Builder, Mapping[str, Jails]]":
+def _on_freebsd(config: Config, host: BtrfsHost, clock: Clock) -> "Platform":
     from commands.drivers.builders_freebsd import FreeBsdBuilder
     from commands.drivers.jail import FreeBsdJails
     from commands.drivers.mounts_freebsd import FreeBsdMounts
 
-    jails = FreeBsdJails(host, f"{config.state_directory}/jail", clock)
-    return FreeBsdMounts(host), FreeBsdBuilder(host), {"jail": jails}
+    return (
+        FreeBsdMounts(host),
+        FreeBsdBuilder(host),
+        {"jail": lambda: FreeBsdJails(host, f"{config.state_directory}/jail", clock)},
+    )
 
 
 def _storage(config: Config, host: BtrfsHost, mounts: "ZfsMounts") -> Storage:
@@ -120,13 +175,14 @@ def _storage(config: Config, host: BtrfsHost, mounts: "ZfsMounts") -> Storage:
     return BtrfsStorage(host, pool)
 
 
-def make_origin(boot_id: str, invoked: tuple[str, ...]) -> Origin:
+def make_origin(boot_id: str, invoked: tuple[str, ...], person: Person | None = None) -> Origin:
     """Who acts, from where, with which version: borne by every record of this process."""
+    login = (person or identify()).login
     return Origin(
         host_id=_host_id(),
         boot_id=boot_id,
         engine_version=__version__,
-        actor=Actor(uid=os.getuid(), login=_login(), login_uid=_login_uid(), invoked=invoked, tty=_tty()),
+        actor=Actor(uid=os.getuid(), login=login, login_uid=login_uid(), invoked=invoked, tty=_tty()),
     )
 
 
@@ -148,7 +204,9 @@ def open_session(
     from ledger.writer import LedgerWriter
 
     clock = SystemClock()
-    origin = make_origin(LocalHost().boot_id(), invoked)
+    _require_real(LocalHost(), config.state_directory)
+    person = identify()
+    origin = make_origin(LocalHost().boot_id(), invoked, person)
     directory = Path(config.ledger_directory)
     with ExitStack() as stack:
         if create:
@@ -160,7 +218,7 @@ def open_session(
         drivers = make_drivers(config, host, clock, interrupt)
         sealer = make_sealer(config, ledger, host, socket.gethostname(), clock)
         sealed = sealer.seal()
-        session = compose(config, ledger, drivers, interrupt, observer, origin.boot_id, sealer)
+        session = compose(config, ledger, drivers, interrupt, observer, origin.boot_id, sealer, person)
         yield replace(session, sealed=sealed)
 
 
@@ -172,19 +230,36 @@ def compose(
     observer: "Observer",
     boot_id: str,
     sealer: "Sealer | None" = None,
+    person: Person = ROOT,
 ) -> Session:
-    """An engine on given drivers and a given ledger, which seals if ``sealer`` is given."""
+    """An engine on given drivers and a given ledger, which seals if ``sealer`` is given; ``person`` acts."""
     from commands.recovery.recover import Recoverer
     from commands.transactions.engine import Engine
+    from commands.transactions.gatekeeper import Gatekeeper
+    from commands.transactions.proposals import Proposals
     from commands.transactions.requests import Requests
 
-    if sealer is None:
-        engine = Engine(ledger, drivers, interrupt, observer)
-    else:
-        engine = Engine(ledger, drivers, interrupt, observer, lambda: sealer.seal().warning)
+    def seal() -> str | None:
+        return None if sealer is None else sealer.seal().warning
+
+    gatekeeper = Gatekeeper(ledger, config, person, drivers.clock)
+    engine = Engine(ledger, drivers, interrupt, observer, seal, gatekeeper.admit)
     requests = Requests(ledger, drivers, config, new_transaction_id)
     recoverer = Recoverer(engine, config, boot_id, new_transaction_id)
-    return Session(config, ledger, drivers, engine, requests, recoverer, sealer)
+    proposals = Proposals(ledger, requests, config, person, drivers, seal)
+    return Session(config, ledger, drivers, engine, requests, recoverer, gatekeeper, proposals, sealer)
+
+
+def _require_real(host: Host, path: str) -> None:
+    """Raise ConfigError if a symlink leads to the state directory: the mount table knows its mounts by real paths."""
+    if host.stat(path, follow=True) is None:
+        return
+    try:
+        host.resolve_beneath("/", path)
+    except DriverError as error:
+        raise ConfigError(
+            f"cannot use state_directory {path}: {error.message}", remedy="name the directory that is meant"
+        ) from error
 
 
 def _host_id() -> str:
@@ -196,25 +271,6 @@ def _host_id() -> str:
         if content:
             return content
     return socket.gethostname() or platform.node() or "unknown"
-
-
-def _login() -> str:
-    # Under sudo the person behind root is the one to name; getlogin() needs a terminal, which cron has not.
-    uid = os.getuid()
-    if uid == 0 and os.environ.get("SUDO_USER"):
-        return os.environ["SUDO_USER"]
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _login_uid() -> int | None:
-    try:
-        uid = int(Path("/proc/self/loginuid").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
-    return None if uid == 0xFFFFFFFF else uid
 
 
 def _tty() -> str | None:

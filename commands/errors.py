@@ -9,9 +9,11 @@
     ├── DriverError               1   a tool of the host failed
     │   ├── ToolMissing          69   a tool of the host is not installed
     │   ├── ToolTimedOut          1   a tool did not answer in time; what it did is unknown
+    │   ├── HostUnreachable      69   the host that is driven over ssh does not answer
     │   └── Foreign               3   something that is not ours is in the way
     ├── NotRoot                  77   the command needs root
     ├── UsageError                2   the command line names something that is not there
+    ├── OutputLost               74   the result could not be printed; what was done is done
     ├── ConfigError              78   the configuration cannot be used
     └── Interrupted             130   stopped by a signal and rolled back
 """
@@ -57,6 +59,13 @@ class ToolTimedOut(DriverError):
     code = "tool-timed-out"
 
 
+class HostUnreachable(DriverError):
+    """The host that is driven over ssh does not answer, so that neither forward nor back can be gone now."""
+
+    exit_code = 69
+    code = "unreachable"
+
+
 class Foreign(DriverError):
     """Something that is not ours is in the way; it is never destroyed, unmounted or overwritten."""
 
@@ -76,6 +85,13 @@ class UsageError(RootswapError):
 
     exit_code = 2
     code = "usage"
+
+
+class OutputLost(RootswapError):
+    """The result could not be printed; what was done is done."""
+
+    exit_code = 74
+    code = "output-lost"
 
 
 class ConfigError(RootswapError):

@@ -14,8 +14,9 @@ from typing import Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from ledger.authority import Approval
 from ledger.errors import IllegalEvent, LedgerDamaged, LedgerNewer
-from ledger.events import Approval, Event, EventBase, JsonObject, LedgerEvent, TransactionEvent
+from ledger.events import Event, EventBase, JsonObject, LedgerEvent, TransactionEvent
 from ledger.names import Target, TransactionId
 
 #: The stream of the events that belong to no transaction.
@@ -29,6 +30,8 @@ Upcaster = Callable[[JsonObject], JsonObject]
 UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
     # Ledgers of version 1 had no key; the first one that they got is the first key.rotated.
     ("ledger.created", 1): lambda body: {**body, "key": None},
+    # Version 1 had no policy: nobody was asked, and nobody wrote down who began it but in the envelope.
+    ("transaction.begun", 1): lambda body: {**body, "authority": None},
 }
 
 _spell = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from ledger.authority import Approval, Authority, Person
 from ledger.facts import Fact
 from ledger.names import Target
 
@@ -22,23 +23,13 @@ class EventBase(BaseModel):
     schema_version: ClassVar[int] = 1
 
 
-class Approval(BaseModel):
-    """Who allowed a change, apart from the one who made it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-    by: str
-    at: str
-    meaning: str
-
-
-class TransactionBegun(EventBase):
-    """The whole plan, with every decision taken: recovery works from this and never plans again.
+class Order(EventBase):
+    """The whole plan, with every decision taken.
 
     ``before`` and ``after`` are the settled state of the target at the two ends; ``plan`` is the plan as the write side
     encodes it, opaque here; ``steps`` names the kinds of its steps in order.
     """
 
-    type: Literal["transaction.begun"] = "transaction.begun"
     kind: str
     target: Target
     steps: tuple[str, ...]
@@ -48,6 +39,52 @@ class TransactionBegun(EventBase):
     reason: str | None = None
     ticket: str | None = None
     approval: Approval | None = None
+
+
+class TransactionPlanned(Order):
+    """A plan that waits for its approval. It holds no target, and begins as it is or not at all.
+
+    After ``expires_at`` (UTC) it cannot begin. ``required`` is whether the policy asked for an approval when it was
+    planned, ``self_approval`` whether it let the planner give it; ``files`` has the SHA-256 of files that it names.
+    """
+
+    type: Literal["transaction.planned"] = "transaction.planned"
+    by: Person
+    required: bool
+    self_approval: bool
+    expires_at: str
+    files: dict[str, str] = {}
+
+
+class ApprovalGiven(EventBase):
+    """Somebody allows a plan, or, ``retroactive``, an emergency; ``late`` when that was overdue."""
+
+    type: Literal["approval.given"] = "approval.given"
+    by: Person
+    basis: Literal["second-person", "self"]
+    reason: str
+    at: str
+    retroactive: bool = False
+    late: bool = False
+
+
+class ApprovalRefused(EventBase):
+    """Somebody refuses a plan, which is then rejected, or, ``retroactive``, disapproves of an emergency."""
+
+    type: Literal["approval.refused"] = "approval.refused"
+    by: Person
+    reason: str
+    at: str
+    retroactive: bool = False
+    late: bool = False
+
+
+class TransactionBegun(Order):
+    """The order is given: recovery works from this and never plans again. Version 1 had no ``authority``."""
+
+    schema_version: ClassVar[int] = 2
+    type: Literal["transaction.begun"] = "transaction.begun"
+    authority: Authority | None = None
 
 
 class TransactionCommitted(EventBase):
@@ -236,7 +273,10 @@ class CopyResumed(EventBase):
 
 
 TransactionEvent = (
-    TransactionBegun
+    TransactionPlanned
+    | ApprovalGiven
+    | ApprovalRefused
+    | TransactionBegun
     | TransactionCommitted
     | TransactionRolledBack
     | TransactionStuck

@@ -9,10 +9,11 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ledger.authority import Approval
 from ledger.codec import Record, canonical
 from ledger.errors import LedgerDamaged
-from ledger.events import Approval, JsonObject, TransactionBegun, TransactionEvent
-from ledger.lifecycle import State, TransactionStatus, apply
+from ledger.events import JsonObject, TransactionBegun, TransactionEvent, TransactionPlanned
+from ledger.lifecycle import ENDS, State, TransactionStatus, apply
 
 _TRANSACTION_COLUMNS = "transaction_id, kind, target, state, begun_seq, last_seq, reason, ticket, approval"
 _SELECT_TRANSACTIONS = f"SELECT {_TRANSACTION_COLUMNS} FROM transactions"  # noqa: S608 constants only
@@ -20,17 +21,29 @@ _SELECT_TRANSACTIONS = f"SELECT {_TRANSACTION_COLUMNS} FROM transactions"  # noq
 _OPEN = "INDEXED BY open_transactions WHERE state IN ('forward', 'unwinding', 'stuck') ORDER BY target"
 _PUT_TRANSACTION = (
     f"INSERT INTO transactions ({_TRANSACTION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608 constants only
-    "ON CONFLICT (transaction_id) DO UPDATE SET state = excluded.state, last_seq = excluded.last_seq"
+    "ON CONFLICT (transaction_id) DO UPDATE SET state = excluded.state, begun_seq = excluded.begun_seq, "
+    "last_seq = excluded.last_seq, "
+    "reason = excluded.reason, ticket = excluded.ticket, approval = excluded.approval"
 )
+# The conditions are those of the partial indexes, to the letter.
+_WAITING = "WHERE state IN ('planned', 'approved') ORDER BY begun_seq"
+#: The column ``approval`` has, beside the approval if there is one, until when one is due. (In a text within JSON the
+#: quotes would be escaped.)
+_OWING = """WHERE approval GLOB '*"owed":*' ORDER BY begun_seq"""
 _PUT_TARGET = (
     "INSERT INTO targets (target, state, transaction_id, seq) VALUES (?, ?, ?, ?) ON CONFLICT (target) DO UPDATE "
-    "SET state = excluded.state, transaction_id = excluded.transaction_id, seq = excluded.seq"
+    "SET state = excluded.state, transaction_id = excluded.transaction_id, seq = excluded.seq "
+    "WHERE excluded.seq > targets.seq"  # what is said of a transaction after its end changes no target
 )
 
 
 @dataclass(frozen=True, slots=True)
 class TransactionRow:
-    """A transaction at a glance: ``begun_seq`` and ``last_seq`` are its first and last records."""
+    """A transaction at a glance: ``begun_seq`` is where it began, or, as long as it waits, where it was planned.
+
+    ``last_seq`` is its last record, or the one that ended it: what people say of an emergency later does not count.
+    ``owed`` is until when (UTC) it has to be approved, if it began as an emergency that nobody has answered for yet.
+    """
 
     transaction: str
     kind: str
@@ -41,6 +54,7 @@ class TransactionRow:
     reason: str | None
     ticket: str | None
     approval: Approval | None
+    owed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +69,19 @@ class TargetRow:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A transaction as its records tell it; ``version`` counts them, ``last_seq`` is the place of the last."""
+    """A transaction as its records tell it; ``version`` counts them, ``last_seq`` is the place of the last.
+
+    ``begun`` is the order that it serves: as it began, or, as long as it waits, as it was planned. ``ended_seq`` is the
+    place of the record that ended it: an answer to an emergency may follow.
+    """
 
     transaction: str
-    begun: TransactionBegun
+    begun: TransactionBegun | TransactionPlanned
     status: TransactionStatus
     begun_seq: int
     last_seq: int
     version: int
+    ended_seq: int | None = None
 
     @property
     def row(self) -> TransactionRow:
@@ -74,28 +93,32 @@ class Stream:
             target=begun.target,
             state=self.status.state,
             begun_seq=self.begun_seq,
-            last_seq=self.last_seq,
+            last_seq=self.ended_seq or self.last_seq,
             reason=begun.reason,
             ticket=begun.ticket,
-            approval=begun.approval,
+            approval=self.status.approval,
+            owed=None if self.status.owed is None else self.status.owed.settle_by,
         )
 
     @property
     def settled(self) -> TargetRow | None:
-        """What the transaction did to the state of its target; None while it is open, or if it was rejected."""
-        if self.status.is_open or self.status.state is State.REJECTED:
+        """What the transaction did to the state of its target; None before its end, and if it was rejected."""
+        if self.ended_seq is None or self.status.state is State.REJECTED:
             return None
-        return TargetRow(self.begun.target, self.status.settled, self.transaction, self.last_seq)
+        return TargetRow(self.begun.target, self.status.settled, self.transaction, self.ended_seq)
 
 
 def follow(stream: Stream | None, transaction: str, event: TransactionEvent, seq: int) -> Stream:
     """The stream after ``event`` at ``seq``; raises IllegalEvent if the event cannot follow."""
     status = apply(None if stream is None else stream.status, event)
-    if isinstance(event, TransactionBegun):
-        return Stream(transaction, event, status, begun_seq=seq, last_seq=seq, version=1)
     if stream is None:
-        raise AssertionError("only transaction.begun can be first")
-    return Stream(transaction, stream.begun, status, stream.begun_seq, seq, stream.version + 1)
+        if not isinstance(event, TransactionBegun | TransactionPlanned):
+            raise AssertionError("only transaction.begun and transaction.planned can be first")
+        return Stream(transaction, event, status, begun_seq=seq, last_seq=seq, version=1)
+    if isinstance(event, TransactionBegun):
+        return Stream(transaction, event, status, seq, seq, stream.version + 1)
+    ended = seq if stream.ended_seq is None and status.state in ENDS else stream.ended_seq
+    return Stream(transaction, stream.begun, status, stream.begun_seq, seq, stream.version + 1, ended)
 
 
 def fold(records: Iterable[Record]) -> Stream | None:
@@ -111,9 +134,12 @@ def fold(records: Iterable[Record]) -> Stream | None:
 def put(connection: sqlite3.Connection, stream: Stream) -> None:
     """Bring the index up to ``stream``, inside the transaction that appends its events."""
     row = stream.row
-    approval = None if row.approval is None else canonical(row.approval.model_dump(mode="json")).decode()
+    approval: JsonObject = {} if row.approval is None else row.approval.model_dump(mode="json")
+    if row.owed is not None:
+        approval = {**approval, "owed": row.owed}
     begun = (row.transaction, row.kind, row.target, row.state.value, row.begun_seq, row.last_seq)
-    connection.execute(_PUT_TRANSACTION, (*begun, row.reason, row.ticket, approval))
+    said = (row.reason, row.ticket, canonical(approval).decode() if approval else None)
+    connection.execute(_PUT_TRANSACTION, (*begun, *said))
     settled = stream.settled
     if settled is not None:
         state = None if settled.state is None else canonical(settled.state).decode()
@@ -123,6 +149,16 @@ def put(connection: sqlite3.Connection, stream: Stream) -> None:
 def open_rows(connection: sqlite3.Connection) -> list[TransactionRow]:
     """The open transactions, in the time that they take and not the history."""
     return select_transactions(connection, _OPEN)
+
+
+def waiting_rows(connection: sqlite3.Connection) -> list[TransactionRow]:
+    """The plans that wait to be approved or run, oldest first."""
+    return select_transactions(connection, _WAITING)
+
+
+def owing_rows(connection: sqlite3.Connection) -> list[TransactionRow]:
+    """The emergencies that nobody has answered for yet, oldest first."""
+    return select_transactions(connection, _OWING)
 
 
 def select_transactions(
@@ -165,8 +201,11 @@ def _transaction_row(
     ticket: str | None,
     approval: str | None,
 ) -> TransactionRow:
-    allowed = None if approval is None else Approval.model_validate_json(approval)
-    return TransactionRow(transaction, kind, target, State(state), begun_seq, last_seq, reason, ticket, allowed)
+    begun = (transaction, kind, target, State(state), begun_seq, last_seq, reason, ticket)
+    kept: JsonObject = {} if approval is None else json.loads(approval)
+    owed = kept.pop("owed", None)
+    allowed = Approval.model_validate(kept) if kept else None
+    return TransactionRow(*begun, allowed, None if owed is None else str(owed))
 
 
 def _damaged(cause: str) -> LedgerDamaged:

@@ -9,15 +9,21 @@ where a transaction stands, and the projections feed on the same fold. There is 
                  │  └──> rejected          (no step has started)
                  └─────> unwinding ──> rolled back
                  any ──> stuck ──(a person)──> forward | unwinding | committed | rolled back
+
+    planned ──> approved ──> begun         (exactly as planned, and never without its approval)
+        └──────────┴───────> rejected
+
+A plan that waits holds no target. What began as an emergency owes an approval, which may be given or refused once it
+has ended.
 """
 
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import TypeVar, assert_never
 
 from ledger.errors import IllegalEvent
 from ledger.events import (
-    JsonObject,
+    ApprovalGiven,
+    ApprovalRefused,
     OperatorDecided,
     RebootObserved,
     RebootRequested,
@@ -32,90 +38,18 @@ from ledger.events import (
     TransactionBegun,
     TransactionCommitted,
     TransactionEvent,
+    TransactionPlanned,
     TransactionRejected,
     TransactionRolledBack,
     TransactionStuck,
     UnwindStarted,
 )
+from ledger.status import ENDS, WAITING, State, StepState, TransactionStatus, begin
+from ledger.waiting import answer, leave_the_queue, require_fresh_authority, wait
+
+__all__ = ["ENDS", "WAITING", "State", "StepState", "TransactionStatus", "apply"]
 
 T = TypeVar("T")
-
-
-class State(StrEnum):
-    """Where a transaction stands."""
-
-    FORWARD = "forward"
-    UNWINDING = "unwinding"
-    STUCK = "stuck"
-    COMMITTED = "committed"
-    ROLLED_BACK = "rolled-back"
-    REJECTED = "rejected"
-
-
-class StepState(StrEnum):
-    """Where a step stands."""
-
-    PENDING = "pending"
-    STARTED = "started"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    UNDO_STARTED = "undo-started"
-    UNDONE = "undone"
-    UNDO_FAILED = "undo-failed"
-
-
-#: The three ends, and the refusal; nothing may follow.
-ENDS = frozenset({State.COMMITTED, State.ROLLED_BACK, State.REJECTED})
-_DONE = frozenset({StepState.SUCCEEDED, StepState.SKIPPED})
-_CLEAR = frozenset({StepState.PENDING, StepState.UNDONE, StepState.SKIPPED})
-
-
-@dataclass(frozen=True, slots=True)
-class TransactionStatus:
-    """A transaction, folded from its events. ``steps`` and the attempts are indexed from 0, events count from 1."""
-
-    kind: str
-    target: str
-    plan: JsonObject
-    before: JsonObject | None
-    after: JsonObject | None
-    kinds: tuple[str, ...]
-    state: State
-    steps: tuple[StepState, ...]
-    attempts: tuple[int, ...]
-    undo_attempts: tuple[int, ...]
-    unwound: bool = False
-    cause: str | None = None
-    accepted: str | None = None
-    reboot_from: str | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the transaction still holds its target."""
-        return self.state not in ENDS
-
-    @property
-    def settled(self) -> JsonObject | None:
-        """The state of the target once the transaction has ended."""
-        return self.after if self.state is State.COMMITTED else self.before
-
-    @property
-    def in_flight(self) -> int | None:
-        """The number of the step whose effect is uncertain or only half there, or None."""
-        uncertain = (StepState.STARTED, StepState.FAILED, StepState.UNDO_STARTED, StepState.UNDO_FAILED)
-        return next((n for n, step in enumerate(self.steps, 1) if step in uncertain), None)
-
-    @property
-    def next_forward(self) -> int | None:
-        """The number of the next step to run, or None when all are done."""
-        return next((n for n, step in enumerate(self.steps, 1) if step not in _DONE), None)
-
-    @property
-    def next_undo(self) -> int | None:
-        """The number of the next step to undo, last first, or None when nothing is left."""
-        left = [n for n, step in enumerate(self.steps, 1) if step not in _CLEAR]
-        return left[-1] if left else None
 
 
 def apply(status: TransactionStatus | None, event: TransactionEvent) -> TransactionStatus:
@@ -124,32 +58,23 @@ def apply(status: TransactionStatus | None, event: TransactionEvent) -> Transact
     Raises IllegalEvent if the event cannot follow.
     """
     if status is None:
+        if isinstance(event, TransactionPlanned):
+            return wait(event)
         if not isinstance(event, TransactionBegun):
             raise IllegalEvent(f"cannot record {event.type}: its transaction has not begun")
-        return _begin(event)
-    if isinstance(event, TransactionBegun):
-        raise IllegalEvent("cannot record transaction.begun: the transaction has already begun")
+        require_fresh_authority(event)
+        return begin(event)
+    if isinstance(event, ApprovalGiven | ApprovalRefused):
+        return answer(status, event)
+    if status.planned is not None and status.state in WAITING:
+        return leave_the_queue(status, status.planned, event)
+    if isinstance(event, TransactionBegun | TransactionPlanned):
+        raise IllegalEvent(f"cannot record {event.type}: the transaction has already begun")
     if not status.is_open:
         raise IllegalEvent(f"cannot record {event.type}: the transaction is {status.state}")
     if status.state is State.STUCK and not isinstance(event, OperatorDecided | RecoveryDecided):
         raise IllegalEvent(f"cannot record {event.type}: the transaction is stuck until an operator decides")
     return _advance(status, event)
-
-
-def _begin(event: TransactionBegun) -> TransactionStatus:
-    count = len(event.steps)
-    return TransactionStatus(
-        kind=event.kind,
-        target=event.target,
-        plan=event.plan,
-        before=event.before,
-        after=event.after,
-        kinds=event.steps,
-        state=State.FORWARD,
-        steps=(StepState.PENDING,) * count,
-        attempts=(0,) * count,
-        undo_attempts=(0,) * count,
-    )
 
 
 def _advance(status: TransactionStatus, event: TransactionEvent) -> TransactionStatus:
@@ -184,8 +109,8 @@ def _advance(status: TransactionStatus, event: TransactionEvent) -> TransactionS
             return replace(status, reboot_from=None)
         case RecoveryDecided():
             return status
-        case TransactionBegun():
-            raise IllegalEvent("cannot record transaction.begun: the transaction has already begun")
+        case TransactionBegun() | TransactionPlanned() | ApprovalGiven() | ApprovalRefused():
+            raise IllegalEvent(f"cannot record {event.type}: the transaction is {status.state}")
         case _:
             assert_never(event)
 
@@ -288,6 +213,9 @@ def _moved(
         status.cause,
         status.accepted,
         status.reboot_from,
+        status.planned,
+        status.approval,
+        status.owed,
     )
 
 

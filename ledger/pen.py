@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from ledger.clock import Clock
 from ledger.codec import LEDGER_STREAM, Origin, Record, schema_version
 from ledger.errors import IllegalEvent
-from ledger.events import LedgerEvent, TransactionBegun, TransactionEvent
+from ledger.events import LedgerEvent, TransactionBegun, TransactionEvent, TransactionPlanned
 from ledger.rows import Tail
 
 
@@ -38,7 +38,7 @@ class Pen:
         version: int,
         event: TransactionEvent | LedgerEvent,
         transaction: str | None = None,
-        begun: TransactionBegun | None = None,
+        begun: TransactionBegun | TransactionPlanned | None = None,
     ) -> Record:
         """The record that follows ``tail``, number ``version`` of its stream; ``begun`` is the order it serves."""
         try:

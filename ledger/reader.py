@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Self
 from ledger import schema
 from ledger.codec import AnyRecord
 from ledger.events import JsonObject
-from ledger.index import TransactionRow, open_rows, select_transactions, settled_states, target_rows
+from ledger.index import (
+    TransactionRow,
+    open_rows,
+    owing_rows,
+    select_transactions,
+    settled_states,
+    target_rows,
+    waiting_rows,
+)
 from ledger.lifecycle import State
 from ledger.rows import select
 
@@ -126,6 +134,16 @@ class LedgerReader:
             # LIMIT -1 is SQLite's way to say: all.
             tail = f"{where} ORDER BY begun_seq DESC LIMIT ?"
             return select_transactions(self._connection, tail, (*named, -1 if limit is None else limit))
+
+    def waiting(self) -> list[TransactionRow]:
+        """The plans that wait to be approved or run, oldest first."""
+        with self._reading():
+            return waiting_rows(self._connection)
+
+    def owing(self) -> list[TransactionRow]:
+        """The emergencies that nobody has answered for yet, oldest first."""
+        with self._reading():
+            return owing_rows(self._connection)
 
     def find_transactions(self, prefix: str) -> list[TransactionRow]:
         """The transactions whose identifier starts with ``prefix``, in the order of their identifiers."""

@@ -1,7 +1,7 @@
 """Records on their way into the ledger, to be committed together."""
 
 from ledger.codec import Record
-from ledger.events import LedgerEvent, TransactionBegun, TransactionEvent
+from ledger.events import LedgerEvent, TransactionBegun, TransactionEvent, TransactionPlanned
 from ledger.merkle import Frontier
 from ledger.pen import Pen
 from ledger.rows import Row, Tail
@@ -22,7 +22,7 @@ class Sheaf:
         version: int,
         event: TransactionEvent | LedgerEvent,
         transaction: str | None = None,
-        begun: TransactionBegun | None = None,
+        begun: TransactionBegun | TransactionPlanned | None = None,
     ) -> None:
         """Write the next record; raises IllegalEvent for an event that cannot be told."""
         record = self._pen.record(self.tail, version, event, transaction, begun)

@@ -119,11 +119,11 @@ class _Recount:
             stream = follow(self.open.pop(transaction, None), transaction, event, seq)
         except IllegalEvent as error:
             raise damaged(seq, str(error)) from error
-        if stream.status.is_open:
+        if stream.status.is_over:
+            self.ended[transaction] = stream.row
+        else:  # a plan that waits, a transaction at work, or an emergency that somebody has yet to answer for
             self.open[transaction] = stream
-            return
-        self.ended[transaction] = stream.row
-        if stream.settled is not None:
+        if stream.settled is not None and stream.settled.seq == seq:
             self.targets[stream.begun.target] = stream.settled
 
 
@@ -156,7 +156,7 @@ def verify(connection: sqlite3.Connection, evidence: Evidence | None = None) -> 
     return VerifyReport(
         records=end.seq,
         transactions=len(transactions),
-        open_transactions=len(recount.open),
+        open_transactions=sum(stream.status.is_open for stream in recount.open.values()),
         unknown=recount.unknown,
         head=end.hash,
         vouched=vouched,

@@ -14,8 +14,8 @@ from ledger.book import SealBook
 from ledger.clock import Clock
 from ledger.codec import LEDGER_STREAM, Origin, Record
 from ledger.errors import AppendFailed, IllegalEvent, LedgerUnusable, TargetBusy, UnknownTransaction
-from ledger.events import JsonObject, LedgerCreated, LedgerEvent, TransactionEvent
-from ledger.index import Stream
+from ledger.events import JsonObject, LedgerCreated, LedgerEvent, TransactionBegun, TransactionEvent
+from ledger.index import Stream, TargetRow, TransactionRow
 from ledger.lifecycle import State, TransactionStatus
 from ledger.lock import LOCK_FILE, EngineLock
 from ledger.merkle import Frontier
@@ -156,7 +156,8 @@ class LedgerWriter:
                 sheaf.add(stream.version, event, transaction, stream.begun)
             if stream is None or stream is before:
                 return ()
-            self._require_free(stream)
+            if any(isinstance(event, TransactionBegun) for event in events):
+                self._require_free(stream)
             self._store.write(sheaf.rows, stream)
             self._tail, self._frontier = sheaf.tail, sheaf.frontier
             if stream.status.is_open:
@@ -192,6 +193,12 @@ class LedgerWriter:
                 raise _unknown(transaction)
             return stream.status
 
+    def find_status(self, transaction: str) -> TransactionStatus | None:
+        """Where ``transaction`` stands; None if there is none of that name."""
+        with self._working("read the ledger"):
+            stream = self._find(transaction)
+            return None if stream is None else stream.status
+
     def records(self, transaction: str) -> tuple[Record, ...]:
         """The records of ``transaction``, oldest first; raises UnknownTransaction."""
         with self._working("read the ledger"):
@@ -205,6 +212,21 @@ class LedgerWriter:
         with self._working("read the ledger"):
             streams = sorted(self._streams.values(), key=lambda stream: stream.begun_seq)
             return {stream.transaction: stream.status for stream in streams}
+
+    def waiting(self) -> list[TransactionRow]:
+        """The plans that wait to be approved or run, oldest first."""
+        with self._working("read the ledger"):
+            return index.waiting_rows(self._store.connection)
+
+    def owing(self) -> list[TransactionRow]:
+        """The emergencies that nobody has answered for yet, oldest first."""
+        with self._working("read the ledger"):
+            return index.owing_rows(self._store.connection)
+
+    def last_settled(self, target: str) -> TargetRow | None:
+        """What the last transaction that ended left of ``target``, and which that was; None if there was none."""
+        with self._working("read the ledger"):
+            return next(iter(index.target_rows(self._store.connection, target)), None)
 
     def settled(self, target: str) -> JsonObject | None:
         """The state in which the last transaction that ended left ``target``; None if nothing is known or left."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ledger.codec import AnyRecord
 from ledger.index import TransactionRow
-from ledger.lifecycle import State
+from ledger.lifecycle import WAITING, State
 from ledger.reader import LedgerReader
 from projections.current_state import TargetLine, is_same, name_of, settled_of
 from projections.history import Story, TransactionLine, tell
@@ -42,6 +42,7 @@ def recent_transactions(
 ) -> list[TransactionLine]:
     """The last ``limit`` transactions, or all, newest first."""
     rows = [row for row in reader.transactions(open_only=open_only) if target in (None, row.target)]
+    rows = [row for row in rows if row.state not in WAITING]
     stories = (story(reader, row.transaction) for row in rows[:limit])
     return [told.line for told in stories if told]
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from commands.bootstrap import Session, compose
+from commands.bootstrap import ROOT, Session, compose
 from commands.config import Config
 from commands.drivers.memory import MemoryWorld
 from commands.errors import DriverError
 from commands.transactions.interrupt import Interrupt
 from commands.transactions.plan import Plan, Purpose
 from commands.transactions.run import Outcome
+from ledger.authority import Person
 from ledger.codec import Actor, Origin, Record
 from ledger.events import TransactionEvent
 from ledger.writer import LedgerWriter
@@ -104,6 +105,7 @@ class Site:
         self.config = config
         self.world = MemoryWorld(clock=FakeClock(), drivers_of_jails=frozenset({"lxc"}))
         self.boot = "boot-1"
+        self.person = ROOT
         self.interrupt = Interrupt()
         self.observed: list[Record] = []
         self._ids = itertools.count()
@@ -114,7 +116,10 @@ class Site:
         actor = Actor(uid=0, login="root", login_uid=None, invoked=("test",), tty=None)
         origin = Origin(host_id="host", boot_id=self.boot, engine_version="0", actor=actor)
         with GatedLedger.create(self.directory, origin, self.world.clock) as ledger:
-            session = compose(self.config, ledger, self.world.drivers(), self.interrupt, self._observe, self.boot)
+            drivers = self.world.drivers()
+            session = compose(
+                self.config, ledger, drivers, self.interrupt, self._observe, self.boot, person=self.person
+            )
             session.requests._new_id = session.recoverer._new_id = self.new_id
             ledger.gate = self.world.gate = gate or (lambda _point: None)
             try:
@@ -132,6 +137,18 @@ class Site:
         assert plan is not None
         with self.session(gate) as session:
             return session.engine.execute(plan, Purpose(reason="test"))
+
+    def approve(self, request: Callable[[Session], Plan | None]) -> str:
+        """A plan of one person that another has approved; returns its transaction."""
+        self.person = Person(uid=61001, login="paul", source="process")
+        with self.session() as session:
+            plan = request(session)
+            assert plan is not None
+            session.proposals.propose(plan, Purpose(reason="test"))
+        self.person = Person(uid=61002, login="eva", source="process")
+        with self.session() as session:
+            session.proposals.approve(plan.transaction, "test")
+        return plan.transaction
 
     def settle(self) -> "Site":
         """Pool, template with two releases, and the jail ``web`` deployed on the first of them."""

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
-from commands.cli.output import Format, note, show_error, silence
+from commands.cli.output import FULL, Format, lost, note, show_error, silence
+from commands.errors import OutputLost
 from ledger.errors import RootswapError
 
 USAGE = 2
@@ -38,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if word == "--json":
             words[number] = "--output=json"
     try:
+        if not all(map(_is_text, words)):
+            show_error(format_of(words), "usage", "cannot read the command line: it is not UTF-8", "write it in UTF-8")
+            return USAGE
         return _run(words, format_of(words))
     finally:
         for file in (sys.stdout, sys.stderr):
@@ -68,8 +72,7 @@ def _run(words: Sequence[str], format: Format) -> int:
         # A word of help for the one who gives no words at all.
         result = tree(words)(args=words or ["--help"], prog_name="rootswap", standalone_mode=False)
     except RootswapError as error:
-        show_error(format, error.code, error.message, error.remedy, error.details)
-        return error.exit_code
+        return _fail(format, error)
     except typer.TyperException as error:
         path = getattr(getattr(error, "ctx", None), "command_path", "rootswap")
         show_error(format, "usage", _sentence(error.format_message()), f"see `{path} --help`")
@@ -79,9 +82,29 @@ def _run(words: Sequence[str], format: Format) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        # What the parser prints by itself (help, version) has not come through ``output``.
+        if error.errno not in FULL or error.filename is not None:
+            return _report_bug(format, error)
+        return _fail(format, lost(error))
     except Exception as error:  # noqa: BLE001 a person gets a sentence, never a traceback
         return _report_bug(format, error)
     return result if isinstance(result, int) else 0
+
+
+def _fail(format: Format, error: RootswapError) -> int:
+    where = Format.TABLE if isinstance(error, OutputLost) else format  # on stderr: there is no room on stdout
+    show_error(where, error.code, error.message, error.remedy, error.details)
+    return error.exit_code
+
+
+def _is_text(word: str) -> bool:
+    """Whether a word can be stored: bytes that are no UTF-8 have come in as surrogates."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _sentence(text: str) -> str:

@@ -16,8 +16,9 @@ from commands.cli import options
 HELP = "Upgrade servers by swapping roots: every step is logged before it runs, and taken back exactly if it fails."
 EXIT_CODES = (
     "Exit codes: 0 done, or nothing to do; 1 refused, or failed and rolled back; 2 usage; 3 an operator must decide; "
-    "4 ledger damaged; 10 changes pending (-n --exit-code); 69 tool missing; 70 a bug; 75 busy, try again; "
-    "77 not root; 78 bad configuration; 130 interrupted and rolled back."
+    "4 ledger damaged; 10 changes pending (-n --exit-code); 69 tool missing; 70 a bug; "
+    "74 done, but there was no room to print the result; 75 busy, try again; 77 not root; 78 bad configuration; "
+    "130 interrupted and rolled back."
 )
 
 
@@ -55,6 +56,11 @@ VERBS = (
     ("status", "status", "status"),
     ("upgrade", "upgrade", "upgrade"),
     ("rollback", "upgrade", "rollback"),
+    ("plan", "plan", "plan"),
+    ("plans", "plan", "plans"),
+    ("approve", "plan", "approve"),
+    ("reject", "plan", "reject"),
+    ("run", "plan", "run_plan"),
     ("recover", "recover", "recover"),
     ("resolve", "recover", "resolve"),
     ("template build", "template", "build"),

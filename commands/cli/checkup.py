@@ -24,6 +24,7 @@ TOOLS = {
     "btrfs": ("btrfs", "mkfs.btrfs", "mount", "umount", "cp", "truncate"),
     "zfs": ("zfs", "zpool", "mount", "umount", "cp", "find", "chmod"),
     "lxc": ("lxc-start", "lxc-stop", "lxc-info", "lxc-attach"),
+    "nspawn": ("systemd-nspawn", "nsenter", "setpriv", "unshare"),
     "jail": ("jail", "jls", "jexec", "mount", "umount"),
     "debian": ("unshare", "mmdebstrap"),
     "tar": ("unshare", "tar"),
@@ -66,8 +67,10 @@ def examine(given: str | None) -> list[Finding]:
     findings += _tools(config)
     if config is not None:
         from commands.cli.boot import boot_findings
+        from commands.cli.guards import policy_findings
 
         findings += [*_state(config), *_ledger(config), *_pool(config), *boot_findings(config)]
+        findings += policy_findings(config)
     return findings
 
 
@@ -118,15 +121,19 @@ def _system() -> Iterator[Finding]:
 
 def _tools(config: Config | None) -> Iterator[Finding]:
     from commands.drivers.host import ENVIRONMENT
+    from commands.drivers.oci import DEFAULT_RUNTIME
 
     wanted = {"btrfs", "lxc", "checkpoints"}
+    known = dict(TOOLS)
     if config is not None:
+        runtimes = {jail.runtime or DEFAULT_RUNTIME for jail in config.jail.values() if jail.driver == "oci"}
+        known["oci"] = tuple(sorted(runtimes))
         wanted = {"checkpoints", config.storage.driver, *(jail.driver for jail in config.jail.values())}
         wanted |= {template.bootstrap for template in config.template.values()}
         wanted |= {"apt" for template in config.template.values() if template.upgrade == "apt"}
-    for driver in sorted(wanted & TOOLS.keys()):
+    for driver in sorted(wanted & known.keys()):
         missing = []
-        tools = [tool for tool in TOOLS[driver] if tool != "unshare" or platform.system() == "Linux"]
+        tools = [tool for tool in known[driver] if tool != "unshare" or platform.system() == "Linux"]
         for tool in tools:
             places = [Path(directory, tool) for directory in ENVIRONMENT["PATH"].split(":")]
             if not any(os.access(place, os.X_OK) for place in places):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from commands.cli.options import OutputOption, ReasonOption, TicketOption
+from commands.cli.options import EmergencyOption, OutputOption, ReasonOption, TicketOption
 from commands.cli.output import Format
 
 NameArgument = Annotated[str, typer.Argument(metavar="JAIL", help="The jail, as configured.")]
@@ -15,6 +15,7 @@ def start(
     name: NameArgument,
     reason: ReasonOption = None,
     ticket: TicketOption = None,
+    emergency: EmergencyOption = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Start a jail that was stopped, on the release that it is on.
@@ -24,7 +25,7 @@ def start(
     from commands.cli.transact import transact
     from commands.transactions.plan import Purpose
 
-    purpose = Purpose(reason=reason, ticket=ticket)
+    purpose = Purpose(reason=reason, ticket=ticket, is_emergency=emergency)
     transact(ctx, lambda session: session.requests.start(name), purpose, output, f"nothing to do: {name} runs")
 
 
@@ -33,6 +34,7 @@ def stop(
     name: NameArgument,
     reason: ReasonOption = None,
     ticket: TicketOption = None,
+    emergency: EmergencyOption = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Stop a jail; it stays stopped, across reboots and upgrades, until it is started.
@@ -42,6 +44,6 @@ def stop(
     from commands.cli.transact import transact
     from commands.transactions.plan import Purpose
 
-    purpose = Purpose(reason=reason, ticket=ticket)
+    purpose = Purpose(reason=reason, ticket=ticket, is_emergency=emergency)
     nothing = f"nothing to do: {name} is stopped"
     transact(ctx, lambda session: session.requests.stop(name), purpose, output, nothing)

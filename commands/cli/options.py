@@ -19,6 +19,10 @@ OutputOption = Annotated[
 ]
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why this is done, for the ledger.")]
 TicketOption = Annotated[str | None, typer.Option("--ticket", help="The ticket or change that this belongs to.")]
+EmergencyOption = Annotated[
+    bool,
+    typer.Option("--emergency", help="Go over the policy; needs --reason, is logged, and owes an approval afterwards."),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRunOption = Annotated[
     bool,

@@ -2,22 +2,31 @@
 
 ``show`` prints the result of a verb, ``stream`` one record of many, ``note`` a line for people beside the result. A
 pipe that was closed or a terminal that went away is no error: ``show`` and ``note`` fall silent, ``stream`` says so.
-Light on purpose: every command imports it.
+A result that is lost on a full disk is one. Light on purpose: every command imports it.
 """
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TextIO
 
+from commands.errors import OutputLost
+
 SCHEMA = "rootswap/1"
+
+#: What writing meets where there is no room.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 _GAP = "  "
+#: The width of a terminal that does not tell one.
+_NO_LIMIT = 1 << 30
 
 
 class Format(StrEnum):
@@ -56,7 +65,7 @@ def show(format: Format, data: object, table: Table | str) -> None:
         case Format.CSV | Format.TSV:
             _write(_separated(format, table if isinstance(table, Table) else _pairs(data)))
         case Format.TABLE:
-            text = table if isinstance(table, str) else aligned(table)
+            text = table if isinstance(table, str) else fitted(table)
             _write(text if not text or text.endswith("\n") else text + "\n")
 
 
@@ -67,8 +76,9 @@ def show_error(format: Format, code: str, message: str, remedy: str, data: objec
     """
     if format in (Format.JSON, Format.JSONL):
         error = {"code": code, "message": message, "hint": remedy or None}
-        _write(envelope(data, error=error, is_compact=format is Format.JSONL))
-        return
+        with suppress(OutputLost):  # it is told as if nothing but stderr had been asked for
+            _write(envelope(data, error=error, is_compact=format is Format.JSONL))
+            return
     note(paint(f"rootswap: {message}", "red", sys.stderr))
     if remedy:
         note(f"  remedy: {remedy}")
@@ -87,12 +97,14 @@ def stream(format: Format, data: object, line: str) -> bool:
 
 def note(text: str) -> None:
     """Print a line for people on stderr; never fails."""
-    _put(sys.stderr, f"{text}\n")
+    with suppress(OSError):
+        _put(sys.stderr, f"{text}\n")
 
 
 def write_raw(file: TextIO, text: str) -> None:
     """Write ``text`` as it is, for a live line; never fails."""
-    _put(file, text)
+    with suppress(OSError):
+        _put(file, text)
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -157,8 +169,16 @@ def is_terminal(file: TextIO | None) -> bool:
         return False
 
 
+def fitted(table: Table) -> str:
+    """The table as people read it; on a terminal that is too narrow for it, each row becomes lines of its own."""
+    text = aligned(table)
+    if table.rows and is_terminal(sys.stdout) and max(map(len, text.splitlines()[1:])) > _terminal_width():
+        return _stacked(table)
+    return text
+
+
 def aligned(table: Table) -> str:
-    """The table as people read it: a heading and columns as wide as they need."""
+    """A heading and columns as wide as they need: a line for each row, however narrow the terminal is."""
     if not table.rows:
         return table.empty + "\n"
     rows = [[_cell(cell) for cell in row] for row in table.rows]
@@ -173,14 +193,37 @@ def aligned(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _stacked(table: Table) -> str:
+    """A line for each cell; what is not there is left out."""
+    width = max(map(len, table.columns))
+    blocks = []
+    for row in table.rows:
+        pairs = [(name, _cell(cell)) for name, cell in zip(table.columns, row, strict=True) if cell is not None]
+        names = [paint(name.upper().ljust(width), "bold", sys.stdout) for name, _ in pairs]
+        blocks.append("".join(f"{name}{_GAP}{cell}\n" for name, (_, cell) in zip(names, pairs, strict=True)))
+    return "\n".join(blocks)
+
+
+def _terminal_width() -> int:
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or _NO_LIMIT
+    except (OSError, ValueError):
+        return _NO_LIMIT
+
+
 # --- the two streams --------------------------------------------------------------------------------------------------
 
 
 def _write(text: str) -> bool:
-    return _put(sys.stdout, text)
+    """Print on stdout; False when nobody listens. Raises OutputLost when there is no room for it."""
+    try:
+        return _put(sys.stdout, text)
+    except OSError as error:
+        raise lost(error) from error
 
 
 def _put(file: TextIO | None, text: str) -> bool:
+    """Print on ``file``; False when nobody listens. Raises OSError when there is no room for it."""
     if file is None:
         return False
     try:
@@ -189,11 +232,21 @@ def _put(file: TextIO | None, text: str) -> bool:
         except UnicodeEncodeError:
             file.write(text.encode(file.encoding, "backslashreplace").decode(file.encoding))
         file.flush()
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
         # The pipe is closed, the terminal is gone, or the descriptor never was open: Python must not try again at exit.
         silence(file)
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         return False
     return True
+
+
+def lost(error: OSError) -> OutputLost:
+    """What is said of a result that there was no room for."""
+    return OutputLost(
+        f"cannot print the result: {(error.strerror or str(error)).lower()}",
+        remedy="what was done is done; free some space and look with `rootswap status`",
+    )
 
 
 def silence(file: TextIO) -> None:

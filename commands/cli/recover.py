@@ -74,7 +74,6 @@ def resolve(
 
     Example: rootswap resolve 7k3m --choice unwind --reason "the foreign mount is gone"
     """
-    from commands.bootstrap import make_origin
     from commands.cli.transact import account, at_work, name_of, require_root
     from commands.transactions.plan import plan_from_json
     from ledger.lifecycle import State
@@ -85,7 +84,7 @@ def resolve(
     with at_work(ctx, begins=False) as work:
         found = _one_of(work.session, transaction)
         plan = plan_from_json(work.session.ledger.status(found).plan)
-        by = make_origin("", ()).actor.login
+        by = work.session.gatekeeper.person.login
         outcome = work.session.recoverer.resolve(found, choice.value, by, why)
     wished = State.COMMITTED if choice in (Choice.CONTINUE, Choice.ACCEPT_PLANNED) else State.ROLLED_BACK
     if outcome.state is not wished:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from commands.cli.options import OutputOption, ReasonOption, TicketOption, YesOption, confirm
+from commands.cli.options import EmergencyOption, OutputOption, ReasonOption, TicketOption, YesOption, confirm
 from commands.cli.output import Format
 
 
@@ -14,6 +14,7 @@ def destroy(
     yes: YesOption = False,
     reason: ReasonOption = None,
     ticket: TicketOption = None,
+    emergency: EmergencyOption = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Destroy a release that no jail is on and that no jail would be rolled back to.
@@ -25,5 +26,5 @@ def destroy(
 
     require_root()
     confirm(f"Destroy release {release} for good?", is_agreed=yes)
-    purpose = Purpose(reason=reason, ticket=ticket)
+    purpose = Purpose(reason=reason, ticket=ticket, is_emergency=emergency)
     transact(ctx, lambda session: session.requests.destroy_release(release), purpose, output, "nothing to do")

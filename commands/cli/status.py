@@ -1,15 +1,17 @@
 """``status``: what needs attention, and what there is."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
 from commands.cli import options
-from commands.cli.output import Cell, Format, Table, aligned, duration, show, size
+from commands.cli.output import Cell, Format, Table, duration, fitted, show, size
 from commands.cli.reading import UtcOption, engine_at_work, open_ledger, show_lines, transaction_data, when
 
 if TYPE_CHECKING:
     from commands.cli.live import Live, PoolLive
+    from commands.cli.waiting import WaitingLine
     from commands.config import Config
     from ledger.reader import LedgerReader
     from projections.current_state import TargetLine
@@ -22,6 +24,7 @@ class Overview(NamedTuple):
     """All that ``status`` tells. ``live`` is None for a user who may not ask the host."""
 
     attention: list["TransactionLine"]
+    waiting: list["WaitingLine"]
     engine: str | None
     pool: str | None
     pool_live: "PoolLive | None"
@@ -54,6 +57,8 @@ def status(ctx: typer.Context, output: options.OutputOption = Format.TABLE, utc:
 def look(config: "Config", reader: "LedgerReader") -> Overview:
     """Ask the ledger, and the host where we may."""
     from commands.cli.live import drivers_if_root, look_at_jails, look_at_pool
+    from commands.cli.waiting import waiting_lines
+    from ledger.clock import SystemClock
     from projections.queries import current_targets, last_transaction, recent_transactions
 
     drivers = drivers_if_root(config)
@@ -62,6 +67,7 @@ def look(config: "Config", reader: "LedgerReader") -> Overview:
     last = {name: last_transaction(reader, line.target) for name, line in jails.items()}
     pool = current_targets(reader, "pool").get("main")
     return Overview(
+        waiting=waiting_lines(reader, SystemClock().now()),
         attention=sorted(recent_transactions(reader, open_only=True), key=lambda line: line.state != "stuck"),
         engine=None if engine is None else f"{engine.pid} ({' '.join(engine.argv)})",
         pool=pool.settled.path if pool else None,
@@ -95,6 +101,7 @@ def _data(overview: Overview) -> dict[str, object]:
     return {
         "stuck": overview.is_stuck,
         "open": [{**transaction_data(line), "remedy": remedy(line, overview.engine)} for line in overview.attention],
+        "waiting": [{**asdict(line), "remedy": line.remedy} for line in overview.waiting],
         "engine": overview.engine,
         "pool": {"path": overview.pool, **(overview.pool_live or PoolLive(None, None))._asdict()}
         if overview.pool
@@ -137,11 +144,11 @@ def _text(overview: Overview, utc: bool) -> str:
         for name, line in overview.templates.items()
     ]
     rows += [[name, None, "not built yet: rootswap template build " + name, None] for name in overview.not_built]
-    parts.append(aligned(Table(("template", "head", "release", "since"), rows, "no template is configured")))
+    parts.append(fitted(Table(("template", "head", "release", "since"), rows, "no template is configured")))
     columns = ("jail", "release", "since", "state", "last transaction", "ended", "downtime")
     jails = [_jail_row(overview, name, line, utc) for name, line in overview.jails.items()]
     jails += [[name, "not deployed yet: rootswap upgrade " + name, *[None] * 5] for name in overview.not_deployed]
-    parts.append(aligned(Table(columns, jails, "no jail is configured")) + _mismatches(overview))
+    parts.append(fitted(Table(columns, jails, "no jail is configured")) + _mismatches(overview))
     return "\n".join(parts)
 
 
@@ -164,7 +171,7 @@ def _attention(overview: Overview, utc: bool) -> list[str]:
             f"{line.transaction_id}  {line.kind} of {line.target} is {_WORDS.get(line.state, line.state)}, "
             f"begun {when(line.begun_at, utc)} by {line.login}{cause}\n  → {remedy(line, overview.engine)}\n"
         )
-    return lines
+    return lines + [f"{line.sentence(utc)}\n  → {line.remedy}\n" for line in overview.waiting]
 
 
 def _jail_row(overview: Overview, name: str, line: "TargetLine", utc: bool) -> list[Cell]:

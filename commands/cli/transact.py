@@ -191,11 +191,12 @@ def show_plans(plans: Sequence[Plan], format: Format, nothing: str) -> None:
     """Rehearse plans in memory and print every step with its undo. Raises Refused when a rehearsal fails."""
     for plan in plans:
         rehearse(plan)
-    data = {"changed": False, "plans": [_plan_data(plan) for plan in plans]}
-    show(format, data, "\n".join(_plan_text(plan) for plan in plans) or nothing)
+    data = {"changed": False, "plans": [plan_data(plan) for plan in plans]}
+    show(format, data, "\n".join(plan_text(plan) for plan in plans) or nothing)
 
 
-def _plan_data(plan: Plan) -> JsonObject:
+def plan_data(plan: Plan) -> JsonObject:
+    """A plan with its steps, for machines."""
     return {
         "kind": plan.kind,
         "target": plan.target,
@@ -214,7 +215,8 @@ def _plan_data(plan: Plan) -> JsonObject:
     }
 
 
-def _plan_text(plan: Plan) -> str:
+def plan_text(plan: Plan) -> str:
+    """A plan with its steps and their undo, for people."""
     begins = downtime_begins(plan)
     lines = [f"{plan.kind} {name_of(plan)}{f' to {release}' if (release := release_of(plan)) else ''}"]
     for number, step in enumerate(plan.steps, 1):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from commands.cli import options
-from commands.cli.output import Cell, Format, Table, aligned, duration, note, show, stream
+from commands.cli.output import Cell, Format, Table, duration, fitted, note, show, stream
 from commands.cli.reading import (
     UtcOption,
     change,
@@ -103,9 +103,14 @@ def show_transaction(
         name = find_transaction(reader, transaction)
         told = story(reader, name)
         words = plan_words(reader, name)
+        is_plan = any(row.type == "transaction.planned" for row in reader.records(transaction=name, limit=1))
     if told is None:
+        from commands.errors import UsageError
         from ledger.errors import LedgerNewer
 
+        if is_plan:
+            remedy = f"see `rootswap plans {name}`, or `rootswap audit log --tx {name}`"
+            raise UsageError(f"cannot show transaction {name}: it has not begun", remedy=remedy)
         raise LedgerNewer(f"cannot show transaction {name}: its first record is of a newer version")
     steps = [_step_data(step, words.get(step.step, ("", ""))) for step in told.steps]
     if output in (Format.CSV, Format.TSV):
@@ -149,7 +154,7 @@ def _text(told: "Story", words: dict[int, tuple[str, str]], utc: bool) -> str:
         ]
         for step in told.steps
     ]
-    parts = [_heading(told.line, utc), aligned(Table(columns, rows, "the plan has no steps"))]
+    parts = [_heading(told.line, utc), fitted(Table(columns, rows, "the plan has no steps"))]
     errors = [f"step {step.step} {step.kind}: {step.error}\n" for step in told.steps if step.error]
     errors += [f"undo of step {step.step} {step.kind}: {step.undo_error}\n" for step in told.steps if step.undo_error]
     if errors:

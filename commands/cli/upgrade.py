@@ -6,6 +6,7 @@ import typer
 
 from commands.cli.options import (
     DryRunOption,
+    EmergencyOption,
     ExitCodeOption,
     OutputOption,
     ReasonOption,
@@ -33,6 +34,7 @@ def upgrade(
     exit_code: ExitCodeOption = False,
     reason: ReasonOption = None,
     ticket: TicketOption = None,
+    emergency: EmergencyOption = False,
     output: OutputOption = Format.TABLE,
 ) -> int:
     """Bring jails to the latest release of their template.
@@ -49,7 +51,7 @@ def upgrade(
     require_dry_run(dry_run, exit_code)
     if len(set(jails)) != len(jails):
         raise UsageError("cannot upgrade a jail twice at a time", remedy="name each jail once")
-    purpose = Purpose(reason=reason, ticket=ticket)
+    purpose = Purpose(reason=reason, ticket=ticket, is_emergency=emergency)
     if dry_run:
         with transact.at_work(ctx) as work:
             plans = _plans(work, jails, to)
@@ -57,8 +59,12 @@ def upgrade(
         return transact.CHANGES_PENDING if plans and exit_code else 0
     with transact.at_work(ctx) as work:
         if parallel:
-            done = _all_at_once(work, _plans(work, jails, to), purpose)
+            plans = _plans(work, jails, to)
+            for plan in plans:
+                work.session.gatekeeper.check(plan, purpose)
+            done = _all_at_once(work, plans, purpose)
         else:
+            _require_admitted(work, jails, to, purpose)
             done = _one_by_one(work, jails, to, purpose)
     transact.report(done, output, _NOTHING)
     return 0
@@ -71,6 +77,7 @@ def rollback(
     exit_code: ExitCodeOption = False,
     reason: ReasonOption = None,
     ticket: TicketOption = None,
+    emergency: EmergencyOption = False,
     output: OutputOption = Format.TABLE,
 ) -> int:
     """Bring a jail back to where it was before its last upgrade.
@@ -83,7 +90,7 @@ def rollback(
     from commands.transactions.plan import Purpose
 
     require_dry_run(dry_run, exit_code)
-    purpose = Purpose(reason=reason, ticket=ticket)
+    purpose = Purpose(reason=reason, ticket=ticket, is_emergency=emergency)
     with transact.at_work(ctx) as work:
         plan = work.session.requests.rollback(jail)
         done = [] if dry_run else [(plan, work.session.engine.execute(plan, purpose))]
@@ -92,6 +99,18 @@ def rollback(
         return transact.CHANGES_PENDING if exit_code else 0
     transact.report(done, output, _NOTHING)
     return 0
+
+
+def _require_admitted(work: "Work", jails: "Sequence[str]", to: str | None, purpose: "Purpose") -> None:
+    """Raise what the policy has against any of several jails before the first of them is touched."""
+    from commands.errors import Refused
+
+    for jail in jails if len(jails) > 1 else ():
+        try:
+            work.session.gatekeeper.check_target("upgrade", f"jail:{jail}", purpose)
+        except Refused:
+            if work.session.requests.upgrade(jail, to) is not None:
+                raise
 
 
 def _plans(work: "Work", jails: "Sequence[str]", to: str | None) -> "list[Plan]":

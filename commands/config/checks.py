@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 
+from commands.config.policy_checks import in_jail_policy, in_policy
 from commands.config.shapes import Config, HealthConfig, JailConfig, NetworkConfig, SinkConfig, TemplateConfig
 
 KeyPath = tuple[str, ...]
@@ -14,6 +15,7 @@ Found = Iterator[tuple[KeyPath, str]]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TCP = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]/\s]+):(\d{1,5})")
 _HTTP = re.compile(r"https?://[^\s/]\S*")
+_RUNTIME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|/(?!.*\.\.)[^\n]+")
 _SYSLOG = re.compile(r"(?:udp|tcp)://[^\s/]+:\d{1,5}|unix:/\S+")
 _MAX_PORT = 65535
 #: As zfs(8) has it, less the blanks; never the data set of the zpool itself.
@@ -29,6 +31,7 @@ def mistakes_in(config: Config) -> list[tuple[KeyPath, str]]:
         found.extend(((("template", name, *path), text)) for path, text in _in_template(template))
     for name, jail in config.jail.items():
         found.extend(((("jail", name, *path), text)) for path, text in _in_jail(jail, config))
+    found.extend((("policy", *path), text) for path, text in in_policy(config.policy))
     for name, sink in config.audit.sinks.items():
         found.extend((("audit", "sinks", name, *path), text) for path, text in _in_sink(sink))
     return found
@@ -42,6 +45,8 @@ def _in_places(config: Config) -> Found:
         "keys": config.keys_directory,
         "jails": f"{state}/jails",
         "lxc": f"{state}/lxc",
+        "oci": f"{state}/oci",
+        "nspawn": f"{state}/nspawn",
         "jail": f"{state}/jail",
     }
     if PurePosixPath(state) == PurePosixPath("/"):
@@ -101,16 +106,23 @@ def _in_jail(jail: JailConfig, config: Config) -> Found:
         yield ("command",), "it is empty"
     elif not jail.command[0].startswith("/"):
         yield ("command",), f"{jail.command[0]!r} is not an absolute path inside the jail"
+    if jail.runtime is not None and jail.driver != "oci":
+        yield ("runtime",), 'it needs driver = "oci"'
+    elif jail.runtime is not None and not _RUNTIME.fullmatch(jail.runtime):
+        yield ("runtime",), f"{jail.runtime[:60]!r} is not the name of a program, as crun, nor an absolute path"
     if not _is_signal(jail.stop_signal):
         yield ("stop_signal",), f"{jail.stop_signal!r} is not a signal; name one as SIGTERM or SIGQUIT"
     for name in jail.environment:
         if not name or "=" in name or not name.isprintable():
             yield ("environment", name), "it cannot be the name of a variable"
+    if jail.driver == "nspawn" and jail.environment_file is not None:
+        yield ("environment_file",), 'with driver = "nspawn" every user of the host could read its values in ps'
     if jail.driver == "jail":
         yield from ((key, 'with driver = "jail" that is for jail.conf to say') for key in _for_jail_conf(jail))
     yield from _in_volumes(jail)
     yield from _in_quotas(jail, config)
     yield from ((("network", *path), text) for path, text in _in_network(jail.network))
+    yield from ((("policy", *path), text) for path, text in in_jail_policy(jail.policy))
     for name, check in jail.health.items():
         yield from ((("health", name, *path), text) for path, text in _in_health(check))
 
@@ -121,6 +133,8 @@ def _for_jail_conf(jail: JailConfig) -> Iterator[KeyPath]:
         yield ("network", "kind")
     if jail.environment:
         yield ("environment",)
+    if jail.environment_file is not None:
+        yield ("environment_file",)
     if jail.stop_signal != "SIGTERM":
         yield ("stop_signal",)
 

@@ -6,7 +6,7 @@ This module holds the shapes; nothing below it reads a file or the environment.
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from commands.errors import UsageError
 from ledger.names import Name
@@ -36,6 +36,24 @@ def _check_path(value: object) -> object:
 
 Size = Annotated[int, BeforeValidator(_parse_size)]
 Path = Annotated[str, BeforeValidator(_check_path)]
+
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+#: Longer than anybody waits for an approval.
+_YEAR_H = 8784.0
+_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d|24:00")
+
+
+def _check_time(value: object) -> object:
+    if isinstance(value, str) and not _TIME.fullmatch(value):
+        raise ValueError(f"{value[:60]!r} is not a time of day, from 00:00 to 24:00")
+    return value
+
+
+TimeOfDay = Annotated[str, BeforeValidator(_check_time)]
+Hours = Annotated[float, Field(gt=0, le=_YEAR_H, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -94,11 +112,57 @@ class HealthConfig(Section):
     successes: int = Field(default=1, ge=1)
 
 
+class WindowConfig(Section):
+    """When changes may be made, week by week: on ``days``, from ``opens`` to ``closes``, into the next day if need be.
+
+    A window belongs to the day on which it opens. The times are those of the clocks in ``time_zone``.
+    """
+
+    days: tuple[Day, ...] = DAYS
+    opens: TimeOfDay
+    closes: TimeOfDay
+    time_zone: str | None = None
+
+
+class FreezeConfig(Section):
+    """No changes from ``begins`` until before ``ends``, window or not."""
+
+    begins: AwareDatetime
+    ends: AwareDatetime
+    reason: str = Field(min_length=1)
+
+
+class JailPolicyConfig(Section):
+    """What holds for one jail instead of ``[policy]``; its freezes hold beside the global ones.
+
+    Windows of its own take the place of the global ones, and ``anytime`` takes them away.
+    """
+
+    require_approval: bool | None = None
+    self_approval: bool | None = None
+    anytime: bool = False
+    windows: dict[Name, WindowConfig] = {}
+    freezes: dict[Name, FreezeConfig] = {}
+
+
+class PolicyConfig(Section):
+    """Who has to agree to a change, and when changes may be made. Without it, nobody is asked."""
+
+    require_approval: bool = False
+    self_approval: bool = False
+    plan_expires_h: Hours = 72.0
+    settle_within_h: Hours = 48.0
+    time_zone: str = "UTC"
+    windows: dict[Name, WindowConfig] = {}
+    freezes: dict[Name, FreezeConfig] = {}
+
+
 class JailConfig(Section):
     """One production unit: its template, what runs in it, its volumes and its health checks."""
 
     template: Name
-    driver: Literal["lxc", "jail"] = "lxc"
+    driver: Literal["lxc", "oci", "nspawn", "jail"] = "lxc"
+    runtime: str | None = None
     command: tuple[str, ...]
     volumes: dict[Name, Path] = {}
     quotas: dict[Name, Size] = {}
@@ -110,6 +174,8 @@ class JailConfig(Section):
     settings: Path | None = None
     health: dict[Name, HealthConfig] = {}
     budget_s: float = Field(default=900.0, gt=0, le=_WEEK_S, allow_inf_nan=False)
+    environment_file: Path | None = None
+    policy: JailPolicyConfig = JailPolicyConfig()
 
 
 class SinkConfig(Section):
@@ -139,6 +205,7 @@ class Config(Section):
     template: dict[Name, TemplateConfig] = {}
     jail: dict[Name, JailConfig] = {}
     audit: AuditConfig = AuditConfig()
+    policy: PolicyConfig = PolicyConfig()
 
     @property
     def keys_directory(self) -> str:

@@ -5,10 +5,11 @@ made its effect durable. Every failure is a ``DriverError``; a query never chang
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from commands.drivers.door import Completed, Host, Stat
+from commands.drivers.secret_files import Read, Secrets, no_file
 from commands.drivers.values import (
     DataSnapshot,
     HealthCheck,
@@ -301,3 +302,6 @@ class Drivers:
     clock: Clock
     cancelled: Callable[[], bool]
     inspect_root: Callable[[str, JailSpec], None]
+    secrets: Secrets = field(default_factory=lambda: Secrets(no_file))
+    #: A file of the administrator's, whole. Raises DriverError.
+    read: Read = no_file

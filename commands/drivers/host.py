@@ -38,7 +38,7 @@ _CANCEL_POLL_S = 0.05
 _KILL_WAIT_S = 5.0
 _READ_BYTES = 64 * 1024
 
-Verdict = Literal["done", "late", "cancelled"]
+Verdict = Literal["done", "told", "late", "cancelled"]
 
 #: The Debian package of a tool, where it is not called like the tool; lxc-* are all in lxc.
 _PACKAGES = {
@@ -46,6 +46,9 @@ _PACKAGES = {
     "mkfs.btrfs": "btrfs-progs",
     "ip": "iproute2",
     "losetup": "util-linux",
+    "nsenter": "util-linux",
+    "setpriv": "util-linux",
+    "unshare": "util-linux",
     "ssh-keygen": "openssh-client",
     "lvs": "lvm2",
     "systemctl": "systemd",
@@ -75,15 +78,17 @@ class LocalHost(LocalFiles):
         cancelled: Callable[[], bool] | None = None,
         holds_lock: bool = True,
         stdin: str | None = None,
+        until: bytes | None = None,
     ) -> Completed:
         """Run a command. It is over when the command itself is, even if a daemon that it left holds its output open.
 
-        ``stdin``, which the Protocol does not have, is a file for the command to read instead of nothing.
+        ``stdin`` and ``until`` are not in the Protocol: a file for the command to read instead of nothing, and words
+        with which the command is over once they are in both of its outputs; it is then killed, and its status is 0.
         Of stdout the last 8 MiB are kept, of stderr the last 64 KiB; the umask is 022. Raises as the Protocol says.
         """
         inherited = self._inherited if holds_lock else ()
         process = self._spawn(argv, {**ENVIRONMENT, **(environment or {})}, inherited, stdin)
-        watch = _Watch(process)
+        watch = _Watch(process, until)
         verdict: Verdict | None = None
         try:
             verdict = watch.wait(time.monotonic() + timeout_s, cancelled)
@@ -92,13 +97,15 @@ class LocalHost(LocalFiles):
             if verdict != "done":
                 _kill_session(process)
         if verdict == "cancelled":
-            raise Interrupted(f"cannot finish {_shown(argv)}: interrupted by a signal")
+            raise Interrupted(f"cannot finish {shown(argv)}: interrupted by a signal")
         if verdict == "late":
             remedy = "what it did so far is unknown; look at what it was waiting for"
-            raise ToolTimedOut(f"cannot run {_shown(argv)}: not done after {timeout_s:g} s", remedy=remedy)
+            raise ToolTimedOut(f"cannot run {shown(argv)}: not done after {timeout_s:g} s", remedy=remedy)
+        if verdict == "told":
+            return Completed(0, *watch.output())
         completed = Completed(process.wait(), *watch.output())
         if check and completed.status != 0:
-            raise DriverError(f"cannot run {_shown(argv)}: {complaint(completed)}")
+            raise DriverError(f"cannot run {shown(argv)}: {complaint(completed)}")
         return completed
 
     def _spawn(
@@ -120,11 +127,10 @@ class LocalHost(LocalFiles):
             )
         except FileNotFoundError as error:
             tool = os.path.basename(argv[0])
-            package = "lxc" if tool.startswith("lxc-") else _PACKAGES.get(tool, tool)
-            remedy = f"install the package {package}"
-            raise ToolMissing(f"cannot run {_shown(argv)}: {tool} is not installed", remedy=remedy) from error
+            remedy = install_remedy(tool)
+            raise ToolMissing(f"cannot run {shown(argv)}: {tool} is not installed", remedy=remedy) from error
         except OSError as error:
-            raise failure(f"cannot run {_shown(argv)}", error) from error
+            raise failure(f"cannot run {shown(argv)}", error) from error
         finally:
             os.close(source)
 
@@ -180,7 +186,8 @@ class LocalHost(LocalFiles):
 class _Watch:
     """Waits for the end of a process and keeps the end of what it prints."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], until: bytes | None) -> None:
+        self._until = until
         self._selector = selectors.DefaultSelector()
         self._pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe is not None]
         self._kept = (bytearray(), bytearray())
@@ -199,6 +206,8 @@ class _Watch:
             for key, _ in ready:
                 if key.data is not None and not _take(key.fd, *key.data):
                     self._selector.unregister(key.fileobj)
+            if self._until is not None and all(self._until in kept[-2 * _READ_BYTES :] for kept in self._kept):
+                return "told"
             if any(key.fd == self._end for key, _ in ready):
                 return "done"
             if cancelled is not None and cancelled():
@@ -268,7 +277,13 @@ def _session_members(session: int) -> list[int]:
     return members
 
 
-def _shown(argv: Sequence[str]) -> str:
+def install_remedy(tool: str) -> str:
+    """What to do about a tool that is not installed."""
+    package = "lxc" if tool.startswith("lxc-") else _PACKAGES.get(tool, tool)
+    return f"install the package {package}"
+
+
+def shown(argv: Sequence[str]) -> str:
     """What a command is called in a message: the tool and its subcommands."""
     words = [os.path.basename(argv[0])]
     for word in argv[1:3]:

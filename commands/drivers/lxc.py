@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from commands.drivers.base import Completed, Host, JailSpec, JailState, Source
-from commands.drivers.lxc_config import cgroup_of, rendered
+from commands.drivers.jail_layout import cgroup_of
+from commands.drivers.lxc_config import rendered
 from commands.drivers.trusted import require_trusted
 from commands.errors import DriverError, ToolTimedOut
 from ledger.clock import Clock, SystemClock

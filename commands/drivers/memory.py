@@ -7,9 +7,11 @@ or crash; a driver command that takes several primitive changes can therefore be
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from commands.drivers.base import Completed, Drivers, HealthCheck, JailSpec, JailState, Recipe, Source
+from commands.drivers.base import Completed, Drivers, HealthCheck, Jails, JailSpec, JailState, Recipe, Source
 from commands.drivers.memory_storage import MemoryStorage
 from commands.drivers.memory_world import BUILDING, World
+from commands.drivers.secret_files import Secrets
+from commands.drivers.secret_jails import SecretJails
 from commands.errors import DriverError, Foreign
 from ledger.clock import Clock, SystemClock
 
@@ -22,10 +24,16 @@ class MemoryWorld(World):
     clock: Clock = field(default_factory=SystemClock)
     cancelled: Callable[[], bool] = lambda: False
     drivers_of_jails: frozenset[str] = frozenset({"memory"})
+    #: Files with secrets by their path, and what each jail was last started with.
+    files: dict[str, bytes] = field(default_factory=dict)
+    started: dict[str, JailSpec] = field(default_factory=dict)
 
     def drivers(self) -> Drivers:
         """Drivers on this world."""
-        jails = MemoryJails(self)
+        secrets = Secrets(self.read_file)
+        jails: Jails = MemoryJails(self)
+        if self.files:
+            jails = SecretJails(jails, secrets)
         return Drivers(
             storage=MemoryStorage(self),
             mounts=MemoryMounts(self),
@@ -35,7 +43,15 @@ class MemoryWorld(World):
             clock=self.clock,
             cancelled=self.cancelled,
             inspect_root=self.inspect_root,
+            secrets=secrets,
+            read=self.read_file,
         )
+
+    def read_file(self, path: str) -> bytes:
+        """The content of a file. Raises DriverError."""
+        if path not in self.files:
+            raise DriverError(f"cannot use {path}: it is not there")
+        return self.files[path]
 
     def inspect_root(self, root: str, jail: JailSpec) -> None:
         """A staged root is as good as its release."""
@@ -87,7 +103,7 @@ class MemoryMounts:
 class MemoryJails:
     """Jails that run on what is mounted at their root."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: MemoryWorld) -> None:
         self._world = world
 
     def preflight(self, jail: JailSpec) -> None:
@@ -114,6 +130,7 @@ class MemoryJails:
         root = self._world.look(f"mount:{jail.root}")
         if root is None:
             raise DriverError(f"cannot start jail {jail.name}: nothing is mounted at {jail.root}")
+        self._world.started[jail.name] = jail
         self._world.put(f"jail:{jail.name}", BUILDING)
         self._world.put(f"jail:{jail.name}", root)
 

@@ -8,19 +8,25 @@ import errno
 import re
 import socket
 import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from commands.errors import DriverError
 
 _LINE_BYTES = 64 * 1024
+#: How long a led connection that the other side has refused may take to be closed.
+_REFUSAL_S = 1.0
+
+#: A Unix socket on this machine that leads to an address and a port.
+Lead = Callable[[str, int], str]
 
 
-def http_status(url: str, timeout_s: float) -> int:
+def http_status(url: str, timeout_s: float, via: Lead | None = None) -> int:
     """The status code of a GET. Raises OSError, and DriverError when no HTTP is spoken or the URL is unusable."""
     deadline = time.monotonic() + timeout_s
     try:
         scheme, host, port, request = _request(url)
-        with _connection(scheme, host, port, timeout_s) as connection:
+        with _connection(scheme, host, port, timeout_s, via) as connection:
             connection.sendall(request)
             line = _first_line(connection, deadline)
     except ValueError as error:
@@ -35,6 +41,22 @@ def http_status(url: str, timeout_s: float) -> int:
 def connect(address: str, port: int, timeout_s: float) -> None:
     """Open and close a TCP connection. Raises OSError."""
     socket.create_connection((address, port), timeout=timeout_s).close()
+
+
+def arrives(lead: str, timeout_s: float) -> bool:
+    """Whether a connection through the socket ``lead`` stays open: one that is refused at its other end is closed.
+
+    Where nothing is said at first, that takes a second to be sure of. Raises OSError.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(min(timeout_s, _REFUSAL_S))
+        connection.connect(lead)
+        try:
+            return bool(connection.recv(1))
+        except TimeoutError:
+            return True
+        except ConnectionError:
+            return False
 
 
 def send(url: str, payload: bytes, timeout_s: float) -> None:
@@ -83,8 +105,13 @@ def _request(url: str) -> tuple[str, str, int, bytes]:
     return parts.scheme, parts.hostname, port, f"{head}Connection: close\r\n\r\n".encode("ascii")
 
 
-def _connection(scheme: str, host: str, port: int, timeout_s: float) -> socket.socket:
-    connection = socket.create_connection((host, port), timeout=timeout_s)
+def _connection(scheme: str, host: str, port: int, timeout_s: float, via: Lead | None) -> socket.socket:
+    if via is None:
+        connection = socket.create_connection((host, port), timeout=timeout_s)
+    else:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(timeout_s)
+        connection.connect(via(host, port))
     if scheme == "http":
         return connection
     import ssl

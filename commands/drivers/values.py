@@ -102,6 +102,15 @@ class MountedVolume(BaseModel):
     path: str
 
 
+class SecretFile(BaseModel):
+    """A file with secrets, as a plan names it: by its path, and a salted digest (both hexadecimal) of its content."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    path: str
+    salt: str
+    digest: str
+
+
 class JailSpec(BaseModel):
     """All that a runtime needs to start a jail; frozen into the plan, so that undo starts what ran before."""
 
@@ -117,6 +126,8 @@ class JailSpec(BaseModel):
     stop_timeout_s: float = 10.0
     start_timeout_s: float = 30.0
     settings: str | None = None
+    runtime: str | None = None
+    secrets: SecretFile | None = None
 
 
 class HealthCheck(BaseModel):

@@ -35,6 +35,7 @@ from ledger.events import (
     RecoveryStarted,
     StepStarted,
     StepSucceeded,
+    TransactionBegun,
     TransactionCommitted,
     TransactionRolledBack,
 )
@@ -170,7 +171,9 @@ class Recoverer:
     def _run_of(self, transaction: str, status: TransactionStatus) -> Run:
         records = self._ledger.records(transaction)
         run = Run(plan_from_json(status.plan), status)
-        run.began_ns = _monotonic(records[0], self._boot_id) or 0
+        # A plan that waited for its approval has records before its beginning.
+        begun = next(record for record in records if isinstance(record.event, TransactionBegun))
+        run.began_ns = _monotonic(begun, self._boot_id) or 0
         stopped = _first_stop(records)
         run.stopped_ns = _monotonic(stopped, self._boot_id) if stopped else None
         return run

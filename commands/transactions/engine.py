@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from commands.drivers.base import Drivers
+from commands.errors import HostUnreachable
 from commands.steps.step import Phase, Step
 from commands.transactions.decide import Action, Way, choose_action
 from commands.transactions.interrupt import Interrupt
@@ -38,6 +39,8 @@ from ledger.writer import LedgerWriter
 
 T = TypeVar("T")
 Observer = Callable[[Plan, Record], None]
+#: Asked before anything begins: the purpose with the authority for it, or Refused.
+Gate = Callable[[Plan, Purpose], Purpose]
 
 
 class Engine:
@@ -55,17 +58,20 @@ class Engine:
         interrupt: Interrupt,
         observer: Observer,
         seal: Callable[[], str | None] = lambda: None,
+        gate: Gate = lambda _plan, purpose: purpose,
     ) -> None:
         self.ledger = ledger
         self.drivers = drivers
         self.interrupt = interrupt
         self._observer = observer
         self._seal = seal
+        self._gate = gate
 
     def execute(self, plan: Plan, purpose: Purpose) -> Outcome:
-        """Begin the transaction and bring it to one of its ends."""
-        run = Run(plan)
-        run.note(_begun(plan, purpose))
+        """Begin the transaction, if the gate lets it, and bring it to one of its ends. Raises what the gate raises."""
+        admitted = self._gate(plan, purpose)
+        run = Run(plan, self.ledger.find_status(plan.transaction))
+        run.note(_begun(plan, admitted))
         return self.go_forward(run)
 
     def go_forward(self, run: Run) -> Outcome:
@@ -195,7 +201,10 @@ class Engine:
     def _end(self, run: Run, event: TransactionCommitted) -> Outcome:
         run.note(event)
         outcome = self.finish(run)
-        _, trouble = _attempt(lambda: self.clean_up(run.plan))
+        try:
+            _, trouble = _attempt(lambda: self.clean_up(run.plan))
+        except HostUnreachable as error:
+            trouble = error.message
         return outcome if trouble is None else replace(outcome, warning=_joined(trouble, outcome.warning))
 
     def clean_up(self, plan: Plan) -> bool:
@@ -234,9 +243,14 @@ class Engine:
 
 
 def _attempt(action: Callable[[], T]) -> tuple[T | None, str | None]:
-    """The result of an action, or what went wrong: the one place where any exception becomes an outcome."""
+    """The result of an action, or what went wrong: the one place where any exception becomes an outcome.
+
+    Raises HostUnreachable, and nothing else.
+    """
     try:
         return action(), None
+    except HostUnreachable:
+        raise  # neither forward nor back can be gone: the transaction stays open until the host is there again
     except RootswapError as error:
         return None, error.message
     except Exception as error:  # noqa: BLE001 whatever a step does, its transaction must still be taken back
@@ -253,19 +267,24 @@ def _place(step: Step) -> str:
     return f" at {path}" if isinstance(path, str) else ""
 
 
-def _begun(plan: Plan, purpose: Purpose) -> TransactionBegun:
+def ordered(plan: Plan, purpose: Purpose) -> dict[str, object]:
+    """What the first record of a transaction says of its plan, whether it waits or begins."""
     stored = plan_to_json(plan)
-    return TransactionBegun(
-        kind=plan.kind,
-        target=plan.target,
-        steps=tuple(step.kind for step in plan.steps),
-        before=_object(stored, "before"),
-        after=_object(stored, "after"),
-        plan=stored,
-        reason=purpose.reason,
-        ticket=purpose.ticket,
-        approval=purpose.approval,
-    )
+    return {
+        "kind": plan.kind,
+        "target": plan.target,
+        "steps": tuple(step.kind for step in plan.steps),
+        "before": _object(stored, "before"),
+        "after": _object(stored, "after"),
+        "plan": stored,
+        "reason": purpose.reason,
+        "ticket": purpose.ticket,
+        "approval": purpose.approval,
+    }
+
+
+def _begun(plan: Plan, purpose: Purpose) -> TransactionBegun:
+    return TransactionBegun.model_validate({**ordered(plan, purpose), "authority": purpose.authority})
 
 
 def _object(stored: JsonObject, key: str) -> JsonObject | None:

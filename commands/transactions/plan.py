@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from commands.drivers.base import HealthCheck, JailSpec, PoolSpec
 from commands.steps import AnyStep
 from commands.steps.step import Phase, Step
+from ledger.authority import Approval, Authority
 from ledger.errors import LedgerNewer
-from ledger.events import Approval, JsonObject
+from ledger.events import JsonObject
 from ledger.names import ReleaseName, Target, TransactionId
 
 Kind = Literal[
@@ -96,6 +97,9 @@ class Purpose(Frozen):
     reason: str | None = None
     ticket: str | None = None
     approval: Approval | None = None
+    #: Whether the policy is to be gone over, and what the gate made of it; None until it was asked.
+    is_emergency: bool = False
+    authority: Authority | None = None
 
 
 def plan_to_json(plan: Plan) -> JsonObject:

@@ -17,6 +17,7 @@ from commands.drivers.base import (
     Storage,
     Volume,
 )
+from commands.drivers.values import SecretFile
 from commands.steps import AnyStep
 from commands.steps.build_template import BuildTemplate
 from commands.steps.check_health import CheckHealth
@@ -57,8 +58,10 @@ def jail_stage(config: Config, jail: Name) -> str:
     return f"{config.state_directory}/jails/{jail}/stage"
 
 
-def deployment(config: Config, storage: Storage, jail: Name, release: ReleaseName) -> Deployment:
-    """A jail on a release, as it is configured now."""
+def deployment(
+    config: Config, storage: Storage, jail: Name, release: ReleaseName, secrets: SecretFile | None = None
+) -> Deployment:
+    """A jail on a release, as it is configured now; ``secrets`` is what its file holds now."""
     wanted = config.find_jail(jail)
     volumes = tuple(
         MountedVolume(name=name, source=storage.volume_path(jail, name), path=path) for name, path in _volumes(wanted)
@@ -75,6 +78,8 @@ def deployment(config: Config, storage: Storage, jail: Name, release: ReleaseNam
         stop_timeout_s=wanted.stop_timeout_s,
         start_timeout_s=wanted.start_timeout_s,
         settings=wanted.settings,
+        runtime=wanted.runtime,
+        secrets=secrets,
     )
     checks = tuple(_health_check(name, check) for name, check in sorted(wanted.health.items()))
     return Deployment(release=release, jail=spec, checks=checks)

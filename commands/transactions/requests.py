@@ -4,8 +4,10 @@ A refusal comes with a reason and a remedy. Nothing here changes anything.
 """
 
 from commands.drivers.base import Presence
+from commands.drivers.values import SecretFile
 from commands.errors import Refused, UsageError
 from commands.transactions.plan import (
+    JailSettled,
     Plan,
     jail_settled,
 )
@@ -21,11 +23,40 @@ from commands.transactions.planners import (
 )
 from commands.transactions.pool import pool_spec
 from commands.transactions.preflight import Preflight
+from commands.transactions.secret_refs import (
+    past_secrets,
+    present_secrets,
+    require_same_secrets,
+    with_present_secrets,
+)
 from ledger.names import template_of
 
 
 class Requests(Preflight):
     """Makes plans for one configuration on one host. Raises Refused, UsageError, TargetBusy and driver errors."""
+
+    #: The secrets of a plan that waits, which a new plan names in the same way.
+    _known: SecretFile | None = None
+
+    def again(self, plan: Plan) -> Plan | None:
+        """What would be planned now in place of ``plan``, under its own identifier; None when nothing is to be done."""
+        same = Requests(self._ledger, self._drivers, self._config, lambda: plan.transaction)
+        same._known = plan.after.deployment.jail.secrets if isinstance(plan.after, JailSettled) else None
+        subject = plan.target.partition(":")[2]
+        match plan.kind:
+            case "deploy" | "upgrade":
+                release = plan.after.deployment.release if isinstance(plan.after, JailSettled) else None
+                return same.upgrade(subject, release)
+            case "rollback":
+                return same.rollback(subject)
+            case "start":
+                return same.start(subject)
+            case "stop":
+                return same.stop(subject)
+            case "destroy-release":
+                return same.destroy_release(next(one.release for one in plan.steps if one.kind == "retire_release"))
+            case _:
+                raise UsageError(f"cannot plan {plan.kind} ahead", remedy="run it at once")
 
     def init(self) -> Plan | None:
         """Create the pool; None when it is there."""
@@ -93,7 +124,9 @@ class Requests(Preflight):
         self._require_release(release)
         self._require_space()
         settled = self._jail(jail)
-        new = deployment(self._config, self._drivers.storage, jail, release)
+        past = (self._known, *past_secrets(settled))
+        secrets = present_secrets(self._drivers.secrets, wanted.environment_file, past)
+        new = deployment(self._config, self._drivers.storage, jail, release, secrets)
         seen = self._see(new, settled)
         if settled is not None and settled.deployment == new:
             self._require_serving(jail, settled, seen)
@@ -110,7 +143,8 @@ class Requests(Preflight):
                 f"cannot roll back {jail}: it has been on no other release before {settled.deployment.release}",
                 remedy=f"choose one with `rootswap upgrade {jail} --to RELEASE`; see `rootswap release list`",
             )
-        new = settled.history[-1]
+        past = (self._known, *past_secrets(settled))
+        new = with_present_secrets(self._drivers.secrets, settled.history[-1], past)
         self._require_release(new.release)
         self._require_room_for_snapshots()
         return plan_swap(self._new_id(), "rollback", self._config, settled, new, self._see(new, settled))
@@ -125,6 +159,7 @@ class Requests(Preflight):
                 f"cannot start {jail}: it already runs, though the ledger says that it was stopped",
                 remedy=f"stop it with `rootswap jail stop {jail}` and start it again",
             )
+        require_same_secrets(self._drivers.secrets, settled)
         return plan_start(self._new_id(), self._config, settled, seen)
 
     def stop(self, jail: str) -> Plan | None:

@@ -1,14 +1,15 @@
 """The downtime of ``rootswap upgrade`` against the loop that a good administrator would write by hand.
 
-Both switch the very same LXC jail between the same two releases, in turn, in one run: the hand-written loop stops it,
-unmounts its root, mounts the other release, starts it and asks until it answers. A client in a process of its own asks
-all the time; the downtime is the longest gap between two of its good answers around a switch. In that time rootswap
-also snapshots the data volumes and writes every step to the ledger.
+Both switch the very same jail between the same two releases, in turn, in one run, under each runtime: the hand-written
+loop stops it, unmounts its root, mounts the other release, starts it and asks until it answers. A client in a process
+of its own asks all the time; the downtime is the longest gap between two of its good answers around a switch. In that
+time rootswap also snapshots the data volumes and writes every step to the ledger.
 """
 
 import http.client
 import multiprocessing
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,10 +23,10 @@ from pathlib import Path
 from commands.bootstrap import make_drivers
 from commands.drivers.host import LocalHost
 from commands.transactions.interrupt import Interrupt
-from commands.transactions.plan import JailSettled, jail_settled
 from ledger.clock import SystemClock
-from ledger.reader import LedgerReader
+from tests.benchmarks.by_hand import settled_of, swap_by_hand
 from tests.benchmarks.table import Figure
+from tests.contracts.jail_fixtures import RUNTIMES
 from tests.real.site import RealSite
 
 #: The console script of the environment that runs this.
@@ -81,40 +82,6 @@ class Client:
         self._process.join()
 
 
-def settled_of(site: RealSite) -> JailSettled:
-    with LedgerReader.open(Path(site.config.ledger_directory)) as reader:
-        settled = jail_settled(reader.settled("jail:web"))
-    assert settled is not None
-    return settled
-
-
-def swap_by_hand(site: RealSite, source: str) -> None:
-    """What one would put into a shell script: five commands and a loop."""
-    jail = settled_of(site).deployment.jail
-    lxc = ["-n", "web", "-P", f"{site.config.state_directory}/lxc"]
-    commands = (
-        ["lxc-stop", *lxc],
-        ["umount", jail.root],
-        ["mount", "-o", "bind,ro", source, jail.root],
-        ["lxc-start", *lxc, "-d", "--", *jail.command],
-    )
-    for command in commands:
-        subprocess.run(command, check=True)
-    while not answers(site.ports["web"]):
-        time.sleep(0.005)
-
-
-def answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
-
-
 def swap_by_rootswap(config: Path, release: str) -> None:
     subprocess.run(
         [ROOTSWAP, "--config", str(config), "upgrade", "web", "--to", release],
@@ -124,9 +91,9 @@ def swap_by_rootswap(config: Path, release: str) -> None:
 
 
 @contextmanager
-def bench_site() -> Iterator[tuple[RealSite, Path]]:
+def bench_site(driver: str = "lxc") -> Iterator[tuple[RealSite, Path]]:
     """A real site with its configuration in a file, for the command line."""
-    site = RealSite(Path(tempfile.mkdtemp(prefix="rootswap-bench-", dir="/var/tmp")))
+    site = RealSite(Path(tempfile.mkdtemp(prefix="rootswap-bench-", dir="/var/tmp")), driver=driver)
     try:
         site.settle()
         yield site, site.write_config()
@@ -135,8 +102,21 @@ def bench_site() -> Iterator[tuple[RealSite, Path]]:
 
 
 def measure_downtime() -> list[Figure]:
-    """Median and worst of the switches, interleaved."""
-    with bench_site() as (site, config):
+    """Median and worst of the switches, interleaved, under each runtime that is installed."""
+    figures = []
+    for driver, (_, program) in RUNTIMES.items():
+        if shutil.which(program) is not None:
+            ours, by_hand = _switches(driver)
+            what = f"of {len(ours)} switches, btrfs and {driver}"
+            medians = statistics.median(ours), statistics.median(by_hand)
+            figures.append(Figure(f"median {what}", *medians, "ms", 1.10))
+            figures.append(Figure(f"worst {what}", max(ours), max(by_hand), "ms", 2.0))
+    return figures
+
+
+def _switches(driver: str) -> tuple[list[float], list[float]]:
+    """The gaps of as many switches by rootswap and by hand, two of each in turn."""
+    with bench_site(driver) as (site, config):
         drivers = make_drivers(site.config, LocalHost(), SystemClock(), Interrupt())
         releases = drivers.storage.releases()
         sources = {release: drivers.storage.root_source(release).what for release in releases}
@@ -157,8 +137,4 @@ def measure_downtime() -> list[Figure]:
                     by_hand.append(client.gap_ms())
         finally:
             client.stop()
-    count = f"of {len(ours)} switches"
-    return [
-        Figure(f"median {count}", statistics.median(ours), statistics.median(by_hand), "ms", 1.10),
-        Figure(f"worst {count}", max(ours), max(by_hand), "ms", 2.0),
-    ]
+    return ours, by_hand

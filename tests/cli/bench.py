@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from commands import bootstrap
-from commands.bootstrap import Session, compose
+from commands.bootstrap import ROOT, Session, compose
 from commands.cli import main, transact
-from commands.config import Config
+from commands.config import Config, load
 from commands.drivers.memory import MemoryWorld
 from commands.transactions.engine import Observer
 from commands.transactions.interrupt import Interrupt
+from ledger.authority import Person
 from ledger.codec import Actor, Origin
 from ledger.writer import LedgerWriter
 from tests.site import FakeClock
@@ -72,6 +73,7 @@ class Bench:
         default_factory=lambda: MemoryWorld(clock=FakeClock(), drivers_of_jails=frozenset({"lxc"}))
     )
     gate: Callable[[str], None] | None = None
+    person: Person = ROOT
 
     def __post_init__(self) -> None:
         self.configure(CONFIG.format(state=self.directory / "state"))
@@ -105,6 +107,14 @@ class Bench:
             assert self.run(*words).code == 0
 
     @contextmanager
+    def open(self) -> Iterator[Session]:
+        """An engine without a command line."""
+        with self.open_session(
+            load(str(self.config)).config, interrupt=Interrupt(), observer=lambda _plan, _record: None
+        ) as session:
+            yield session
+
+    @contextmanager
     def open_session(
         self,
         config: Config,
@@ -122,7 +132,7 @@ class Bench:
         with opened(Path(config.ledger_directory), origin, self.world.clock) as ledger:
             drivers = self.world.drivers()
             self.world.gate = self.gate or (lambda _point: None)
-            yield compose(config, ledger, drivers, interrupt, observer, "boot-1")
+            yield compose(config, ledger, drivers, interrupt, observer, "boot-1", person=self.person)
 
 
 def make_bench(directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Bench:

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from commands import bootstrap
+from commands.config import Config
 from commands.drivers.memory import MemoryWorld
-from commands.errors import DriverError, ToolMissing
+from commands.errors import ConfigError, DriverError, ToolMissing
+from commands.transactions.interrupt import Interrupt
 from ledger.schema import LEDGER_FILE
 from tests.cli.bench import Bench
 
@@ -82,6 +85,13 @@ def test_2_for_a_command_line_that_makes_no_sense(bench: Bench, words: list[str]
     assert (printed.code, printed.out) == (2, "")
     assert printed.err.startswith("rootswap: ")
     assert "  remedy: " in printed.err
+
+
+def test_2_for_words_that_are_no_text(bench: Bench) -> None:
+    bench.settle()
+    printed = bench.run("upgrade", "web", "--reason", os.fsdecode(b"caf\xe9"))
+    assert (printed.code, printed.out) == (2, "")
+    assert "cannot read the command line: it is not UTF-8" in printed.err
 
 
 def test_2_for_a_question_that_nobody_can_answer(bench: Bench) -> None:
@@ -190,6 +200,17 @@ def test_78_without_a_configuration_and_without_a_ledger(bench: Bench) -> None:
     printed = bench.run("init")
     assert printed.code == 78
     assert str(bench.config) in printed.err
+
+
+def test_78_for_a_state_directory_behind_a_symlink(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    config = Config.model_validate({"state_directory": str(tmp_path / "link")})
+    session = bootstrap.open_session(config, interrupt=Interrupt(), observer=lambda _plan, _record: None, create=True)
+    with pytest.raises(ConfigError, match="link is a symbolic link") as raised, session:
+        pass
+    assert raised.value.exit_code == 78
+    assert list((tmp_path / "real").iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,9 +1,12 @@
 """What is printed, and that a reader who goes away does no harm."""
 
+import fcntl
 import os
 import pty
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -92,3 +95,41 @@ def test_help_starts_without_what_only_others_need() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["config", "show"], ["config", "show", "--json"]])
+def test_a_result_that_there_is_no_room_for_is_an_error_of_its_own(bench: Bench, words: list[str]) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    with run(["--config", str(bench.config), *words], full) as process:
+        os.close(full)
+        assert process.stderr is not None
+        assert b"cannot print the result: no space left on device" in process.stderr.read()
+        assert process.wait() == 74
+
+
+def test_a_failure_that_there_is_no_room_for_keeps_its_exit_code(bench: Bench) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    with run(["--config", str(bench.config), "upgrade", "nope", "--json"], full) as process:
+        os.close(full)
+        assert process.stderr is not None
+        assert b"cannot open ledger" in process.stderr.read()
+        assert process.wait() == 78
+
+
+@pytest.mark.parametrize(
+    ("columns", "text"),
+    [
+        (80, "CHECK     VERDICT\r\npackages  ok\r\npython    -\r\n"),
+        (5, "CHECK    packages\r\nVERDICT  ok\r\n\r\nCHECK    python\r\n"),
+    ],
+)
+def test_on_a_narrow_terminal_each_row_has_lines_of_its_own(columns: int, text: str) -> None:
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    table = "show(Format.TABLE, None, Table(('check', 'verdict'), [['packages', 'ok'], ['python', None]]))"
+    code = f"from commands.cli.output import Format, Table, show; {table}"
+    subprocess.run([sys.executable, "-c", code], stdout=end, check=True, cwd=ROOT, env={**os.environ, "NO_COLOR": "1"})
+    os.close(end)
+    printed = os.read(terminal, 4096).decode()
+    os.close(terminal)
+    assert printed == text

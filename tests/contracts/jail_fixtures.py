@@ -11,15 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from commands.drivers.base import Jails, JailSpec, JailState, MountedVolume, Source
 from commands.drivers.host import LocalHost
+from commands.drivers.jail_layout import cgroup_of
 from commands.drivers.lxc import LxcJails
-from commands.drivers.lxc_config import cgroup_of
 from commands.drivers.memory import MemoryWorld
-from tests.fakes.jail_site import ONE, ROOT, TWO, jail_site
+from commands.drivers.nspawn import NspawnJails
+from commands.drivers.oci import OciJails
+from tests.fakes.jail_site import ONE, ROOT, TWO
+from tests.fakes.jail_site import jail_site as freebsd_site
 
 PROGRAMS = ("sh", "sleep", "cat", "env", "id", "setpriv")
-MOUNT_POINTS = ("proc", "sys", "dev", "run", "tmp", "data")
+#: nspawn takes nothing for a root that has no /usr.
+MOUNT_POINTS = ("proc", "sys", "dev", "run", "tmp", "data", "usr")
 
 #: A first process that ends at once when it is told to; plain ``sleep`` would not feel a signal as process 1.
 SERVE = "trap 'exit 0' TERM; while :; do sleep 10 & wait $!; done"
@@ -77,9 +83,9 @@ def memory_bench(_directory: Path) -> Iterator[JailBench]:
 
 
 @contextmanager
-def lxc_bench(directory: Path) -> Iterator[JailBench]:
-    """A real LXC container."""
-    with lxc_site(directory) as site:
+def real_bench(directory: Path, driver: str) -> Iterator[JailBench]:
+    """A real container of one of the runtimes."""
+    with jail_site(directory, driver) as site:
         other = directory / "other"
         other.mkdir()
         bench = JailBench(
@@ -95,18 +101,19 @@ def lxc_bench(directory: Path) -> Iterator[JailBench]:
 @contextmanager
 def freebsd_bench(_directory: Path) -> Iterator[JailBench]:
     """A FreeBSD jail, on a FreeBSD in memory that answers as a real one has answered."""
-    site = jail_site()
+    site = freebsd_site()
     lose = f"umount {ROOT}"
     yield JailBench(site.jails, site.spec(), ONE, TWO, lose_root=lambda: site.sh(lose))
 
 
 @dataclass
-class LxcSite:
-    """A tiny root, a volume mounted at /data, and LXC containers that are gone at the end."""
+class JailSite:
+    """A tiny root, a volume mounted at /data, and the containers of one runtime, which are gone at the end."""
 
+    driver: str
     directory: Path
     host: LocalHost
-    jails: LxcJails
+    jails: Jails
     root: Path
     data: Path
     made: list[JailSpec] = field(default_factory=list)
@@ -114,7 +121,7 @@ class LxcSite:
     def spec(self, script: str = SERVE, **changes: Any) -> JailSpec:
         """A jail that runs a shell script."""
         values: dict[str, Any] = {
-            "driver": "lxc",
+            "driver": self.driver,
             "name": "rswap-test",
             "root": str(self.root),
             "command": ("/bin/sh", "-c", script),
@@ -125,35 +132,66 @@ class LxcSite:
         self.made.append(spec)
         return spec
 
+    @property
+    def home(self) -> Path:
+        """Where the driver keeps the files of the jail."""
+        return self.directory / self.driver / "rswap-test"
+
+    def left_in(self, spec: JailSpec) -> list[int]:
+        """The processes whose root is the root of the jail, found without any help from a runtime or cgroups."""
+        wanted = os.stat(spec.root)
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                root = os.stat(process / "root")
+                if (root.st_dev, root.st_ino) == (wanted.st_dev, wanted.st_ino):
+                    found.append(int(process.name))
+        return found
+
     def first_process(self, spec: JailSpec) -> int:
         """The process that is number 1 inside."""
-        asked = ["lxc-info", "-n", spec.name, "-P", str(self.directory / "lxc"), "-p", "-H"]
-        return int(self.host.run(asked).stdout)
+        (first,) = [pid for pid in self.left_in(spec) if status_of(pid, "NSpid")[1:] == ["1"]]
+        return first
 
     def monitor(self, spec: JailSpec) -> int:
-        """LXC's own process, whose child the first process of the jail is."""
-        status = Path(f"/proc/{self.first_process(spec)}/status").read_text()
-        match = re.search(r"^PPid:\s*(\d+)$", status, re.MULTILINE)
-        assert match is not None
-        return int(match[1])
+        """The runtime's own process, whose child the first process of the jail is."""
+        return int(status_of(self.first_process(spec), "PPid")[0])
+
+
+def status_of(pid: int, field: str) -> list[str]:
+    """The words of a field of /proc/PID/status."""
+    match = re.search(rf"^{field}:\s*(.*)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert match is not None
+    return match[1].split()
+
+
+#: The runtimes that run here for real: the driver, and a program without which it does not.
+RUNTIMES: dict[str, tuple[type[LxcJails] | type[OciJails] | type[NspawnJails], str]] = {
+    "lxc": (LxcJails, "lxc-start"),
+    "oci": (OciJails, "runc"),
+    "nspawn": (NspawnJails, "systemd-nspawn"),
+}
 
 
 @contextmanager
-def lxc_site(directory: Path, host: LocalHost | None = None) -> Iterator[LxcSite]:
-    """Somewhere for LXC containers to run."""
-    (directory / "lxc").mkdir()
+def jail_site(directory: Path, driver: str, host: LocalHost | None = None) -> Iterator[JailSite]:
+    """Somewhere for the containers of a runtime to run."""
+    kind, program = RUNTIMES[driver]
+    if os.geteuid() != 0 or shutil.which(program) is None:
+        pytest.skip(f"needs root and {program}")
+    (directory / driver).mkdir()
     data = directory / "volume with blanks"
     data.mkdir()
     used = host or LocalHost()
-    jails = LxcJails(used, str(directory / "lxc"))
-    site = LxcSite(directory, used, jails, tiny_root(directory / "root"), data)
+    jails = kind(used, str(directory / driver))
+    site = JailSite(driver, directory, used, jails, tiny_root(directory / "root"), data)
     try:
         yield site
     finally:
         for spec in {spec.name: spec for spec in site.made}.values():
             jails.stop(spec.model_copy(update={"stop_timeout_s": 0.0}))
             assert jails.state(spec) is JailState.STOPPED
-            cgroup = cgroup_of(str(directory / "lxc" / spec.name))
+            cgroup = cgroup_of(str(directory / driver / spec.name))
             assert eventually(lambda cgroup=cgroup: remove_cgroups(cgroup))  # type: ignore[misc]
 
 

@@ -7,13 +7,17 @@ import pytest
 
 from commands.drivers.base import JailState
 from commands.errors import DriverError
-from tests.contracts.jail_fixtures import JailBench, freebsd_bench, lxc_bench, memory_bench
+from tests.contracts.jail_fixtures import RUNTIMES, JailBench, freebsd_bench, memory_bench, real_bench
+
+REAL = [pytest.param(driver, marks=pytest.mark.real) for driver in RUNTIMES]
 
 
-@pytest.fixture(params=["memory", "freebsd", pytest.param("lxc", marks=pytest.mark.real)])
+@pytest.fixture(params=["memory", "freebsd", *REAL])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JailBench]:
     """Each runtime in turn."""
-    with {"memory": memory_bench, "freebsd": freebsd_bench, "lxc": lxc_bench}[request.param](tmp_path) as made:
+    driver: str = request.param
+    unreal = {"memory": memory_bench, "freebsd": freebsd_bench}
+    with unreal[driver](tmp_path) if driver in unreal else real_bench(tmp_path, driver) as made:
         yield made
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from commands.drivers.lxc_config import cgroup_of
+from commands.drivers.jail_layout import cgroup_of
 from tests.demo.client import ask
 
 _HOME = Path("/var/tmp/rootswap-demo")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.golden.scenarios import as_json, write
 
-VERSION = "v2"
+VERSION = "v3"
 HERE = Path(__file__).parent
 
 

@@ -4,9 +4,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from ledger.authority import Approval, Authority, Person, WindowState
 from ledger.codec import Actor, Origin
 from ledger.events import (
-    Approval,
+    ApprovalGiven,
+    ApprovalRefused,
     JsonObject,
     LedgerEvent,
     OperatorDecided,
@@ -20,6 +22,7 @@ from ledger.events import (
     TransactionBegun,
     TransactionCommitted,
     TransactionEvent,
+    TransactionPlanned,
     TransactionRolledBack,
     TransactionStuck,
     UnwindStarted,
@@ -37,6 +40,15 @@ OLD, NEW, NEWER = "debian@aaaa0000", "debian@bbbb0000", "debian@cccc0000"
 STEPS = ("StageRoot", "StopJail", "SnapshotVolumes", "RemountRoot", "StartJail", "CheckHealth")
 
 UPGRADE, UNHEALTHY, STUCK = "cccc0001", "cccc0002", "cccc0003"
+APPROVED, REFUSED, EMERGENCY, WAITING = "dddd0001", "dddd0002", "dddd0003", "dddd0004"
+ALL = (UPGRADE, UNHEALTHY, STUCK, APPROVED, REFUSED, EMERGENCY, WAITING)
+
+PAUL = Person(uid=1001, login="paul", source="login-uid", claimed="eva")
+EVA = Person(uid=1002, login="eva", source="process", through=(1003,))
+
+
+#: Fields of a status that the first versions had not.
+_LATER = ("planned", "approval", "owed")
 
 
 class SteppedClock:
@@ -163,10 +175,83 @@ def an_upgrade_that_is_stuck_until_a_person_decides() -> list[Entry]:
     ]
 
 
+def planned(before: str, after: str) -> TransactionPlanned:
+    wish = order(before, after).model_dump(exclude={"type", "authority"})
+    return TransactionPlanned(
+        **wish,
+        by=PAUL,
+        required=True,
+        self_approval=False,
+        expires_at="2026-03-21T01:59:00.000000Z",
+        files={"/etc/rootswap/web.lxc": "7e" * 32},
+    )
+
+
+def a_plan_that_eva_approves() -> list[Entry]:
+    """Planned, approved, begun as it is by the second person, committed."""
+    said = ApprovalGiven(by=EVA, basis="second-person", reason="read and tested", at="2026-03-14T02:00:00.000000Z")
+    approval = Approval(by="eva", at=said.at, meaning="read and tested")
+    authority = Authority(
+        basis="second-person",
+        by=EVA,
+        window=WindowState(state="inside", name="nightly"),
+        planned_by=PAUL,
+        approved_by=EVA,
+    )
+    first = order(NEW, NEWER, approval=approval).model_copy(update={"authority": authority})
+    entries = forward(APPROVED, NEW, NEWER, until=len(STEPS))
+    entries[0] = (APPROVED, (first, started(1)))
+    end = TransactionCommitted(duration_ns=9_000_000_000, downtime_ns=1_500_000_000)
+    return [
+        (APPROVED, (planned(NEW, NEWER),)),
+        (APPROVED, (said,)),
+        *entries,
+        (APPROVED, (succeeded(6, facts(NEW, NEWER, APPROVED)[5]), end)),
+    ]
+
+
+def a_plan_that_eva_refuses() -> list[Entry]:
+    """Planned, and rejected."""
+    said = ApprovalRefused(by=EVA, reason="not on a Friday", at="2026-03-14T02:00:00.000000Z")
+    return [(REFUSED, (planned(NEWER, NEW),)), (REFUSED, (said,))]
+
+
+def an_emergency_that_is_approved_late() -> list[Entry]:
+    """Begun over a freeze and without approval; somebody answers for it when it was overdue."""
+    window = WindowState(state="frozen", name="sales", note="end of the quarter", next="2026-04-01T02:00:00+02:00")
+    authority = Authority(
+        basis="emergency", by=PAUL, window=window, settle_by="2026-03-16T01:59:00.000000Z", policy="5f" * 32
+    )
+    entries = forward(EMERGENCY, NEWER, NEW, until=len(STEPS))
+    entries[0] = (EMERGENCY, (order(NEWER, NEW).model_copy(update={"authority": authority}), started(1)))
+    end = TransactionCommitted(duration_ns=9_000_000_000, downtime_ns=1_500_000_000)
+    said = ApprovalGiven(
+        by=EVA, basis="second-person", reason="rightly", at="2026-03-17T02:00:00.000000Z", retroactive=True, late=True
+    )
+    return [
+        *entries,
+        (EMERGENCY, (succeeded(6, facts(NEWER, NEW, EMERGENCY)[5]), end)),
+        (EMERGENCY, (said,)),
+    ]
+
+
+def a_plan_that_waits() -> list[Entry]:
+    """Nobody has answered yet."""
+    return [(WAITING, (planned(NEW, NEWER),))]
+
+
 def write(directory: Path) -> dict[str, TransactionStatus]:
     """Write all histories into a new ledger in ``directory``; returns where its transactions stand."""
     clock = SteppedClock()
-    histories = (a_full_upgrade, an_upgrade_that_fails_and_unwinds, an_upgrade_that_is_stuck_until_a_person_decides)
+    histories = (
+        a_full_upgrade,
+        an_upgrade_that_fails_and_unwinds,
+        an_upgrade_that_is_stuck_until_a_person_decides,
+        a_plan_that_eva_approves,
+        a_plan_that_eva_refuses,
+        an_emergency_that_is_approved_late,
+        a_plan_that_waits,
+    )
     with LedgerWriter.create(directory, ORIGIN, clock, key=KEY, new_id=CountedIds()) as writer:
         for history in histories:
             for transaction, events in history():
@@ -175,9 +260,15 @@ def write(directory: Path) -> dict[str, TransactionStatus]:
                     writer.note(*(event for event in events if isinstance(event, LedgerEvent)))
                 else:
                     writer.append(transaction, *(event for event in events if isinstance(event, TransactionEvent)))
-        return {transaction: writer.status(transaction) for transaction in (UPGRADE, UNHEALTHY, STUCK)}
+        return {transaction: writer.status(transaction) for transaction in ALL}
 
 
 def as_json(statuses: dict[str, TransactionStatus]) -> dict[str, object]:
-    """The statuses as they are kept."""
-    return {transaction: asdict(status) for transaction, status in statuses.items()}
+    """The statuses as they are kept; what came with a later version is left out where there is nothing of it."""
+    return {transaction: _plain(status) for transaction, status in statuses.items()}
+
+
+def _plain(status: TransactionStatus) -> dict[str, object]:
+    kept = {name: value for name, value in asdict(status).items() if name not in _LATER}
+    added = {name: getattr(status, name) for name in ("planned", "owed")}
+    return kept | {name: value.model_dump(mode="json") for name, value in added.items() if value is not None}

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.authority import Approval
 from ledger.codec import GENESIS, LEDGER_STREAM, RawRecord, Record, canonical, decode, decode_any, encode, record_hash
 from ledger.errors import IllegalEvent, LedgerDamaged, LedgerNewer
 from ledger.events import (
-    Approval,
     JsonObject,
     LedgerCreated,
     LedgerEvent,

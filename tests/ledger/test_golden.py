@@ -10,12 +10,23 @@ import pytest
 
 from ledger import index, rows, schema
 from ledger.codec import GENESIS, Record, decode, encode, record_hash
-from ledger.events import LedgerCreated
+from ledger.events import LedgerCreated, TransactionBegun
 from ledger.merkle import Frontier, leaf_hash
 from ledger.reader import LedgerReader
 from ledger.rows import Row
 from tests.golden.generate import HERE, stored_bytes
-from tests.golden.scenarios import KEY, STUCK, UNHEALTHY, UPGRADE, as_json, write
+from tests.golden.scenarios import (
+    APPROVED,
+    EMERGENCY,
+    KEY,
+    REFUSED,
+    STUCK,
+    UNHEALTHY,
+    UPGRADE,
+    WAITING,
+    as_json,
+    write,
+)
 from tests.ledger.fakes import TX, reopen, whole_upgrade
 
 VERSIONS = sorted(path.name for path in HERE.glob("v*"))
@@ -62,6 +73,13 @@ def test_the_first_record_of_version_1_is_lifted_to_todays_shape() -> None:
     assert (newest.schema_version, newest.event) == (2, LedgerCreated(key=KEY))
 
 
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_transaction_of_version_1_began_on_nobodys_word(version: str) -> None:
+    records = [decode(line) for line in golden(version)]
+    found = [(one.schema_version, one.event) for one in records if isinstance(one.event, TransactionBegun)]
+    assert [(written, begun.authority) for written, begun in found] == [(1, None)] * 3
+
+
 def test_the_writer_goes_on_in_a_ledger_of_version_1(tmp_path: Path) -> None:
     """Old records stay as they are; the chain and the tree go over the change of version."""
     with closing(sqlite3.connect(tmp_path / schema.LEDGER_FILE, isolation_level=None)) as connection:
@@ -97,6 +115,11 @@ def test_the_golden_ledger_tells_of_every_end_that_matters() -> None:
         UPGRADE: "committed",
         UNHEALTHY: "rolled-back",
         STUCK: "rolled-back",
+        APPROVED: "committed",
+        REFUSED: "rejected",
+        EMERGENCY: "committed",
+        WAITING: "planned",
     }
     types = {json.loads(line)["type"] for line in golden(NEWEST)}
+    assert {"transaction.planned", "approval.given", "approval.refused"} <= types
     assert {"transaction.stuck", "operator.decided", "recovery.started", "recovery.decided", "unwind.started"} <= types

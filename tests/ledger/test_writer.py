@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ledger.authority import Approval
 from ledger.codec import GENESIS, LEDGER_STREAM, decode
 from ledger.errors import (
     AppendFailed,
@@ -18,7 +19,6 @@ from ledger.errors import (
     UnknownTransaction,
 )
 from ledger.events import (
-    Approval,
     LedgerCreated,
     OperatorDecided,
     RecoveryDecided,

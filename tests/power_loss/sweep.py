@@ -70,6 +70,10 @@ class Report:
         assert not self.faults, "\n".join([str(dict(self.faults)), *map(str, self.findings)])
 
 
+#: Remembers a report for the summary of a test run: under what heading, and of which trace.
+Tally = Callable[[str, str, Report], None]
+
+
 def sweep(
     name: str, ops: Sequence[Op], key: Key, judge: Judge, *, rounds: int, first: int = 0, seed: str = SEED
 ) -> Report:

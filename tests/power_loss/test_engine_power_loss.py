@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.power_loss import programs, strace, sweep
-from tests.power_loss.conftest import Tally
 from tests.power_loss.engines import Course
 from tests.power_loss.ledgers import Fault, Verdict
-from tests.power_loss.sweep import Report
+from tests.power_loss.sweep import Report, Tally
 from tests.power_loss.trace import Op
 from tests.recovery.test_crash_points import SCENARIOS
 

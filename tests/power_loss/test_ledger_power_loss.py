@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.power_loss import ledgers, programs, strace, sweep
-from tests.power_loss.conftest import Tally
 from tests.power_loss.ledgers import Fault, Verdict
-from tests.power_loss.sweep import Report
+from tests.power_loss.sweep import Report, Tally
 from tests.power_loss.trace import Op
 
 pytestmark = pytest.mark.sweep

@@ -6,8 +6,8 @@ import pytest
 
 from ledger.writer import LedgerWriter
 from tests.ledger.fakes import ORIGIN, CountedIds, FakeClock, create
-from tests.power_loss.conftest import Tally
 from tests.power_loss.programs import LEDGER, Telling, work
+from tests.power_loss.sweep import Tally
 from tests.power_loss.test_ledger_power_loss import judge_all
 from tests.power_loss.trace import Mark
 

@@ -6,11 +6,13 @@ interpreter; nothing of the parent but the code is used in it.
 
 import http.client
 import io
+import itertools
 import json
 import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tarfile
 import threading
@@ -19,12 +21,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from subprocess import DEVNULL
 
 from commands.bootstrap import Session, compose, make_drivers, make_origin
 from commands.config import Config
-from commands.drivers.base import JailState
+from commands.drivers.base import Jails, JailSpec, JailState
 from commands.drivers.host import LocalHost
-from commands.drivers.lxc_config import cgroup_of
+from commands.drivers.jail_layout import cgroup_of
 from commands.drivers.mounts import LinuxMounts
 from commands.transactions.interrupt import Interrupt
 from commands.transactions.plan import Plan, Purpose, jail_settled
@@ -48,6 +51,7 @@ DIRECTORIES = [
     "srv/www",
     "sys",
     "tmp",
+    "usr",
     "var",
     "var/log",
 ]
@@ -89,8 +93,9 @@ def make_root(path: Path) -> None:
 class RealSite:
     """One state directory with everything in it; ``close`` leaves nothing behind."""
 
-    def __init__(self, directory: Path, jails: tuple[str, ...] = ("web",)) -> None:
+    def __init__(self, directory: Path, jails: tuple[str, ...] = ("web",), driver: str = "lxc") -> None:
         self.directory = directory
+        self.driver = driver
         self.ports = {jail: free_port() for jail in jails}
         make_root(directory / "root.tar")
         self.script("to-two", "echo two > /srv/www/index.html")
@@ -108,7 +113,7 @@ class RealSite:
                     "tiny": {"bootstrap": "tar", "file": str(directory / "root.tar"), "upgrade": "script",
                              "upgrade_script": str(directory / "to-two")}
                 },
-                "jail": {jail: self._jail(port) for jail, port in self.ports.items()},
+                "jail": {jail: self._jail(port, driver) for jail, port in self.ports.items()},
             }
         )  # fmt: skip
         self.boot = LocalHost().boot_id()
@@ -121,9 +126,10 @@ class RealSite:
         return path
 
     @staticmethod
-    def _jail(port: int) -> dict[str, object]:
+    def _jail(port: int, driver: str) -> dict[str, object]:
         return {
             "template": "tiny",
+            "driver": driver,
             "command": ["/bin/sh", "/srv/run"],
             "environment": {"PORT": str(port)},
             "volumes": {"log": "/var/log", "home": "/home"},
@@ -192,6 +198,44 @@ class RealSite:
         """The request to bring a jail to the latest release."""
         return lambda session: session.requests.upgrade(jail, None)
 
+    def start_by_hand(self, jail: str = "web") -> None:
+        """What somebody may do beside the engine, with the runtime's own tools where it has any."""
+        home = f"{self.config.state_directory}/{self.driver}/{jail}"
+        command: list[str] = []
+        match self.driver:
+            case "lxc":
+                command = ["lxc-start", "-n", jail, "-P", str(Path(home).parent), "-d", "--", "/bin/sh", "/srv/run"]
+            case "oci":
+                command = ["runc", "--root", f"{home}/state", "run", "--detach", "--bundle", home, jail]
+            case _:
+                self.runtime().start(self.spec(jail))
+        if command:
+            subprocess.run(command, check=True, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
+
+    def stop_by_hand(self, jail: str = "web") -> None:
+        """The reverse."""
+        home = f"{self.config.state_directory}/{self.driver}/{jail}"
+        match self.driver:
+            case "lxc":
+                subprocess.run(["lxc-stop", "-n", jail, "-P", str(Path(home).parent)], check=True)
+            case "oci":
+                subprocess.run(["runc", "--root", f"{home}/state", "kill", jail, "SIGTERM"], check=True)
+                while self.runtime().state(self.spec(jail)) is not JailState.STOPPED:
+                    time.sleep(0.001)
+            case _:
+                self.runtime().stop(self.spec(jail))
+
+    def runtime(self) -> Jails:
+        """The driver of the jails, without an engine."""
+        return make_drivers(self.config, LocalHost(), SystemClock(), Interrupt()).jails[self.driver]
+
+    def spec(self, jail: str = "web") -> JailSpec:
+        """The jail as it was deployed."""
+        with LedgerReader.open(Path(self.config.ledger_directory)) as reader:
+            settled = jail_settled(reader.settled(f"jail:{jail}"))
+        assert settled is not None
+        return settled.deployment.jail
+
     def page(self, jail: str = "web") -> str:
         """What the jail serves; an exception if it does not answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[jail], timeout=2)
@@ -231,16 +275,18 @@ class RealSite:
             with LedgerReader.open(ledger) as reader:
                 for target, stored in reader.settled_targets().items():
                     settled = jail_settled(stored) if target.startswith("jail:") else None
-                    if settled and drivers.jails["lxc"].state(settled.deployment.jail) is not JailState.STOPPED:
-                        drivers.jails["lxc"].stop(settled.deployment.jail)
+                    jail = settled.deployment.jail if settled else None
+                    if jail and drivers.jails[jail.driver].state(jail) is not JailState.STOPPED:
+                        drivers.jails[jail.driver].stop(jail)
+                        drivers.jails[jail.driver].state(jail)  # waits for what tidies up after it
         unmount_beneath(str(self.directory))
         shutil.rmtree(self.directory)
         self._remove_cgroups()
 
     def _remove_cgroups(self) -> None:
-        """LXC leaves the empty cgroup of a jail that it has stopped, in every hierarchy."""
-        for jail in self.ports:
-            cgroup = cgroup_of(f"{self.config.state_directory}/lxc/{jail}")
+        """A stopped jail leaves its empty cgroup, in every hierarchy."""
+        for driver, jail in itertools.product(("lxc", "oci", "nspawn"), self.ports):
+            cgroup = cgroup_of(f"{self.config.state_directory}/{driver}/{jail}")
             for top in ("/sys/fs/cgroup", *map(str, Path("/sys/fs/cgroup").iterdir())):
                 found = sorted(Path(top).glob(f"{cgroup}/**/"), reverse=True)
                 for path in found:

@@ -1,9 +1,8 @@
-"""Whole transactions on real Btrfs and LXC, in the circumstances that a server meets."""
+"""Whole transactions on real Btrfs under each runtime, in the circumstances that a server meets."""
 
 import os
 import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -12,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from commands.bootstrap import Session
+from commands.drivers.base import JailState
 from commands.transactions.plan import Plan, Purpose
 from ledger.events import StepStarted
 from ledger.lifecycle import State
 from ledger.reader import LedgerReader
 from tests.benchmarks.fsyncs import synced_commits
+from tests.contracts.jail_fixtures import RUNTIMES
 from tests.real.site import RealSite, unmount_beneath
 
 pytestmark = pytest.mark.real
@@ -111,19 +112,18 @@ def test_a_stopped_and_continued_engine_goes_on(site: RealSite) -> None:
 
 def test_a_jail_that_somebody_starts_in_the_middle_gets_the_upgrade_stuck_and_can_be_taken_back(site: RealSite) -> None:
     before = site.look()
-    lxc = ["-n", "web", "-P", f"{site.config.state_directory}/lxc"]
     seen: list[str] = []
 
     def meddle(point: str) -> None:
         if point.startswith("before snapshot of") and not seen:
             seen.append(point)
-            subprocess.run(["lxc-start", *lxc, "-d", "--", "/bin/sh", "/srv/run"], check=True)
+            site.start_by_hand()
 
     assert site.execute(to_two, meddle) == 1
     with LedgerReader.open(Path(site.config.ledger_directory)) as reader:
         (stuck,) = reader.transactions(open_only=True)
     assert stuck.state == "stuck"
-    subprocess.run(["lxc-stop", *lxc], check=True)
+    site.stop_by_hand()
 
     def resolve(session: Session) -> None:
         session.recoverer.resolve(stuck.transaction, "unwind", "alice", "stopped what somebody had started")
@@ -172,3 +172,24 @@ def power_off(site: RealSite) -> None:
     time.sleep(0.1)
     unmount_beneath(str(site.directory))
     site.boot = f"boot after {site.boot}"
+
+
+def test_a_jail_moves_to_another_runtime_with_an_upgrade_and_back_with_a_rollback(site: RealSite) -> None:
+    before = site.look()
+    runtimes = list(RUNTIMES)
+    other = runtimes[(runtimes.index(site.driver) + 1) % len(runtimes)]
+    if shutil.which(RUNTIMES[other][1]) is None:
+        pytest.skip(f"needs {RUNTIMES[other][1]}")
+    kept = site.config
+    jails = {name: jail.model_copy(update={"driver": other}) for name, jail in kept.jail.items()}
+    site.config = kept.model_copy(update={"jail": jails})
+    try:
+        assert site.execute(to_two) == 0
+        assert site.page() == "two"
+        assert site.spec().driver == other
+        assert site.runtime().state(site.spec()) is JailState.STOPPED, "as far as the former runtime knows"
+        assert site.execute(back) == 0
+    finally:
+        site.config = kept
+    assert site.spec().driver == site.driver
+    assert site.look() == before

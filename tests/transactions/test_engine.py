@@ -10,6 +10,7 @@ from commands.bootstrap import Session
 from commands.errors import (
     DriverError,
     Foreign,
+    HostUnreachable,
     Interrupted,
     Refused,
     TransactionFailed,
@@ -109,6 +110,31 @@ def test_a_failure_at_any_driver_call_leaves_the_host_as_before(site: Site) -> N
                 outcome.raise_unless_committed()
         assert site.host() == before, script.seen[-1]
     assert point > 10
+
+
+def test_a_host_that_cannot_be_reached_leaves_the_transaction_open_and_recovery_ends_it(site: Site) -> None:
+    before = site.host()
+    left_open = 0
+    point = 0
+    while True:
+        point += 1
+        with site.session() as session:
+            plan = upgrade(session)
+        script = Script(point, strike=lambda text: HostUnreachable(f"cannot reach box: {text}"), only="before ")
+        with site.session(but_not_the_ledger(script)) as session:
+            try:
+                session.engine.execute(plan, Purpose())
+            except HostUnreachable:
+                left_open += 1
+        if len(script.seen) < point:
+            break
+        with site.session() as session:
+            session.recoverer.recover()
+            assert session.ledger.open_transactions() == {}
+        if site.host() != before:
+            site.run(lambda session: session.requests.rollback("web")).raise_unless_committed()
+        assert site.host() == before, script.seen[-1]
+    assert left_open > 10
 
 
 def test_a_failed_health_check_rolls_back_and_the_old_release_serves(site: Site) -> None:
