@@ -15,7 +15,7 @@ from commands.drivers.base import Completed, Host, JailSpec, JailState, Source
 from commands.drivers.cgroups import BESIDE, Cgroup, cgroup_mount, required_mount, until, with_private_view
 from commands.drivers.first_process import root_is
 from commands.drivers.jail_layout import cgroup_of
-from commands.drivers.kept_output import into_output, keep_output
+from commands.drivers.kept_output import into_output, keep_output, release_output
 from commands.drivers.netns import make_network, namespace_of, remove_network, require_network_tools
 from commands.drivers.oci_config import rendered, signal_word
 from commands.drivers.trusted import require_trusted
@@ -165,6 +165,8 @@ class OciJails:
             # Killed while it began: there is a directory, but nothing in it that the runtime could read.
             if self._host.stat(self._state(jail)) is not None:
                 self._clear(self._state(jail), completed)
+        else:
+            release_output(self._host, self._home(jail), self._cgroup(jail).below("output"))
         remove_network(self._host, jail, self._home(jail))
 
     def _clear(self, state: str, deleted: Completed) -> None:
