@@ -8,7 +8,6 @@ It needs nothing but a POSIX shell, outlives the engine, and loses rather than b
 from collections.abc import Sequence
 
 from commands.drivers.base import Host
-from commands.drivers.cgroups import Cgroup
 
 #: The newest output; older is in ``output.1``, oldest is gone.
 OUTPUT = "output"
@@ -27,14 +26,13 @@ if [ -p "$pipe" ]; then : <>"$pipe"; else rm -f "$pipe" && mkfifo "$pipe"; fi ||
 {
     [ -d "$3" ] || mkdir -p "$3"
     echo 0 >"$3/cgroup.procs"
-    exec <"$pipe"
     while :; do
         said=$(dd bs=4096 count=1024 2>&1 >>"$file") || said=$(dd bs=4096 count=1024 2>&1 of=/dev/null) ||
             exec cat >/dev/null
         case $said in "0+0 "*) exit ;; esac
         [ "$(wc -c <"$file")" -lt "$2" ] || mv -f "$file" "$file.1"
     done
-} >/dev/null 2>&1 &
+} <"$pipe" >/dev/null 2>&1 &
 shift 3; [ $# = 0 ] || exec "$@"
 """
 _RELEASE = '[ ! -p "$1/output.pipe" ] || : <>"$1/output.pipe"'
@@ -50,10 +48,9 @@ def keep_output(host: Host, home: str, cgroup: str, then: Sequence[str] = ()) ->
     return host.run(argv, check=not then, holds_lock=False).status
 
 
-def release_output(host: Host, home: str, cgroup: Cgroup) -> None:
+def release_output(host: Host, home: str) -> None:
     """Let go of what waits to keep the output of a start that never came; it does not disturb what is at work."""
-    if cgroup.is_populated():
-        host.run(["/bin/sh", "-c", _RELEASE, "sh", home])
+    host.run(["/bin/sh", "-c", _RELEASE, "sh", home])
 
 
 def into_output(home: str, argv: Sequence[str]) -> list[str]:

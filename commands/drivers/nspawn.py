@@ -177,8 +177,7 @@ class NspawnJails:
             if removed.status == 0:
                 break
         if not self._has_systemd():
-            output = Cgroup(self._host, self._clock, f"{self._mount(jail)}/{cgroup_of(self._home(jail))}/output")
-            release_output(self._host, self._home(jail), output)
+            release_output(self._host, self._home(jail))
         remove_network(self._host, jail, self._home(jail))
 
     # --- looking ---

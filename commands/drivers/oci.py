@@ -117,6 +117,8 @@ class OciJails:
             if self._tell(jail) and not self._ends(jail, min(_PAUSED_AFTER_S, jail.stop_timeout_s)):
                 self._wake(jail)
                 self._ends(jail, jail.stop_timeout_s - (self._clock.monotonic_ns() - begun) / 1e9)
+        elif self._host.stat(self._state(jail)) is None:
+            release_output(self._host, self._home(jail))
         self._forget(jail)
 
     def execute(self, jail: JailSpec, argv: Sequence[str], timeout_s: float) -> Completed:
@@ -165,8 +167,6 @@ class OciJails:
             # Killed while it began: there is a directory, but nothing in it that the runtime could read.
             if self._host.stat(self._state(jail)) is not None:
                 self._clear(self._state(jail), completed)
-        else:
-            release_output(self._host, self._home(jail), self._cgroup(jail).below("output"))
         remove_network(self._host, jail, self._home(jail))
 
     def _clear(self, state: str, deleted: Completed) -> None:
