@@ -3,6 +3,7 @@
 Paths are canonical: a mount through a symlink is refused, since the kernel's table shows real paths only.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from commands.drivers.base import Host, Source
 from commands.errors import DriverError, Foreign
 
 _TABLE = "/proc/self/mountinfo"
+#: What keeps a file system from writing to its device even though it is mounted read-only: a journal is not replayed.
+#: All snapshots of one XFS have one UUID, of which a second is refused without ``nouuid``. See ext4(5) and xfs(5).
+_READ_ONLY = {"ext4": ("noload",), "xfs": ("nouuid", "norecovery")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +92,25 @@ class LinuxMounts:
         return tuple(mount.path for mount in mounted(self._host) if self._is(mount, source))
 
     def _is(self, mount: Mount, source: Source) -> bool:
-        if source.kind != "bind":
-            return (mount.kind, mount.source) == (source.kind, source.what)
-        here, there = self._host.stat(mount.path, follow=True), self._host.stat(source.what, follow=True)
-        return here is not None and there is not None and (here.device, here.inode) == (there.device, there.inode)
+        if source.kind == "bind":
+            return is_root(self._host, mount.path, source)
+        there = self._host.stat(source.what, follow=True)
+        # The name of a device is not compared: the kernel may know the same one by another, as /dev/mapper/VG-LV.
+        device = None if there is None else f"{os.major(there.rdev)}:{os.minor(there.rdev)}"
+        return (mount.kind, mount.device, mount.root) == (source.kind, device, "/")
+
+
+def is_root(host: Host, path: str, source: Source) -> bool:
+    """Whether ``path`` is the root of what is mounted from ``source``; /proc/PID/root tells it of a jail.
+
+    A device is known by the number that every file of its file system bears; ext4 and XFS have one each, Btrfs not.
+    """
+    here, there = host.stat(path, follow=True), host.stat(source.what, follow=True)
+    if here is None or there is None:
+        return False
+    if source.kind == "bind":
+        return (here.device, here.inode) == (there.device, there.inode)
+    return there.rdev != 0 and here.device == there.rdev
 
 
 def mounted(host: Host) -> tuple[Mount, ...]:
@@ -104,6 +123,21 @@ def topmost(mounts: Sequence[Mount], path: str) -> Mount | None:
     here = [mount for mount in mounts if mount.path == path]
     covered = {mount.parent for mount in here}
     return next((mount for mount in here if mount.id not in covered), None)
+
+
+def mounts_of(mounts: Sequence[Mount], directory: str) -> list[Mount]:
+    """The mounts that show a directory or a part of it, wherever they are, and those that lie in it."""
+    above = [mount.path for mount in mounts if f"{directory}/".startswith(f"{mount.path.rstrip('/')}/")]
+    carrier = topmost(mounts, max((path for path in above if path != directory), key=len, default="/"))
+    if carrier is None:
+        raise DriverError(f"cannot tell what {directory} is mounted from: the mount table does not show it")
+    inside = carrier.root.rstrip("/") + directory.removeprefix(carrier.path.rstrip("/"))
+    return [
+        mount
+        for mount in mounts
+        if f"{mount.path}/".startswith(f"{directory}/")
+        or (mount.device == carrier.device and f"{mount.root}/".startswith(f"{inside}/"))
+    ]
 
 
 def parse_mounts(table: str) -> tuple[Mount, ...]:
@@ -134,4 +168,6 @@ def _unescape(text: str) -> str:
 
 
 def _options(source: Source) -> list[str]:
-    return ["-o", "bind,ro"] if source.kind == "bind" else ["-t", source.kind, "-o", "ro"]
+    if source.kind == "bind":
+        return ["-o", "bind,ro"]
+    return ["-t", source.kind, "-o", ",".join(["ro", *_READ_ONLY.get(source.kind, ())])]
