@@ -17,28 +17,15 @@ fingerprint tells any change that was made in spite of that.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
-from commands.drivers.base import DataSnapshot, Host, PoolSpec, Presence, Source, Space, Stat
+from commands.drivers.base import DataSnapshot, PoolSpec, Presence, Source, Space, Stat
 from commands.drivers.layout import foreign_pool
 from commands.drivers.marked import MarkedStorage
 from commands.drivers.marks import write_mark
 from commands.drivers.objects import UNWOUND, Thing
-from commands.drivers.trees import copy_tree, delete_tree
+from commands.drivers.trees import TreeHost, copy_tree, delete_tree
 from commands.errors import DriverError, Foreign
 from ledger.names import Name, ReleaseName, TransactionId
-
-
-class TreeHost(Host, Protocol):
-    """A host that can look at each file of a tree without a process for it."""
-
-    def tree_digest(self, path: str) -> str:
-        """A digest of the names, kinds, owners, modes, sizes, inodes and times of all that is in a directory."""
-        ...
-
-    def size_bytes(self, path: str) -> int:
-        """The size of the file system of ``path``."""
-        ...
 
 
 class DirectoryStorage(MarkedStorage):

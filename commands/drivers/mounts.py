@@ -14,6 +14,7 @@ from commands.errors import DriverError, Foreign
 _TABLE = "/proc/self/mountinfo"
 #: What keeps a file system from writing to its device even though it is mounted read-only: a journal is not replayed.
 #: All snapshots of one XFS have one UUID, of which a second is refused without ``nouuid``. See ext4(5) and xfs(5).
+_ALWAYS = {"xfs": ("nouuid",)}
 _READ_ONLY = {"ext4": ("noload",), "xfs": ("nouuid", "norecovery")}
 
 
@@ -53,7 +54,10 @@ class LinuxMounts:
         if top is None:
             self._host.make_directory(path)
             self._host.resolve_beneath("/", path)
-            self._host.run(["mount", *_options(source), "--", source.what, path])
+            if source.kind == "device":
+                mount_device(self._host, source.what, path, writable=False)
+            else:
+                self._host.run(["mount", *_options(source), "--", source.what, path])
         elif not self._is(top, source):
             raise Foreign(f"cannot mount {source.what} at {path}: {top.source} is mounted there")
         elif not top.read_only:  # an engine was killed between mount(8)'s two system calls
@@ -92,12 +96,48 @@ class LinuxMounts:
         return tuple(mount.path for mount in mounted(self._host) if self._is(mount, source))
 
     def _is(self, mount: Mount, source: Source) -> bool:
-        if source.kind == "bind":
-            return is_root(self._host, mount.path, source)
-        there = self._host.stat(source.what, follow=True)
-        # The name of a device is not compared: the kernel may know the same one by another, as /dev/mapper/VG-LV.
-        device = None if there is None else f"{os.major(there.rdev)}:{os.minor(there.rdev)}"
-        return (mount.kind, mount.device, mount.root) == (source.kind, device, "/")
+        match source.kind:
+            case "bind":
+                return is_root(self._host, mount.path, source)
+            case "device":
+                return _shows(mount, _number(self._host, source.what))
+            case _:
+                return (mount.kind, mount.source) == (source.kind, source.what)
+
+
+def is_mount_of(host: Host, path: str, device: str) -> bool:
+    """Whether the topmost mount at ``path`` is the file system of a device."""
+    top = topmost(mounted(host), path)
+    return top is not None and _shows(top, _number(host, device))
+
+
+def mounts_of_device(host: Host, device: str) -> list[Mount]:
+    """Every mount of a device, or of a part of it."""
+    number = _number(host, device)
+    return [mount for mount in mounted(host) if mount.device == number]
+
+
+def mount_device(host: Host, device: str, path: str, *, writable: bool) -> None:
+    """Mount the file system of a device, with what its kind needs; nothing is written to it unless ``writable``.
+
+    The kind is asked of the device, past any cache of blkid(8). Raises DriverError when there is none.
+    """
+    kind = host.run(["blkid", "-p", "-s", "TYPE", "-o", "value", "--", device], check=False).stdout.strip()
+    if not kind:
+        raise DriverError(f"cannot mount {device} at {path}: there is no file system on it, or no such device")
+    options = ["rw" if writable else "ro", *(_ALWAYS if writable else _READ_ONLY).get(kind, ())]
+    host.run(["mount", "-t", kind, "-o", ",".join(options), "--", device, path])
+
+
+def _shows(mount: Mount, device: str | None) -> bool:
+    """By number: the kernel may know a device by another name, as /dev/mapper/VG-LV."""
+    return (mount.device, mount.root) == (device, "/")
+
+
+def _number(host: Host, device: str) -> str | None:
+    """Major and minor number of a device, as the mount table tells them; None if it is no device."""
+    found = host.stat(device, follow=True)
+    return None if found is None or found.rdev == 0 else f"{os.major(found.rdev)}:{os.minor(found.rdev)}"
 
 
 def is_root(host: Host, path: str, source: Source) -> bool:
@@ -168,6 +208,4 @@ def _unescape(text: str) -> str:
 
 
 def _options(source: Source) -> list[str]:
-    if source.kind == "bind":
-        return ["-o", "bind,ro"]
-    return ["-t", source.kind, "-o", ",".join(["ro", *_READ_ONLY.get(source.kind, ())])]
+    return ["-o", "bind,ro"] if source.kind == "bind" else ["-t", source.kind, "-o", "ro"]

@@ -1,9 +1,23 @@
 """Trees of files: copying them with all that belongs to them, and deleting them."""
 
+from typing import Protocol
+
 from commands.drivers.base import Host
 
 #: A large tree on a slow disk; a hang is noticed some day.
 _TREE_TIMEOUT_S = 4 * 3600.0
+
+
+class TreeHost(Host, Protocol):
+    """A host that can look at each file of a tree without a process for it."""
+
+    def tree_digest(self, path: str) -> str:
+        """A digest of the names, kinds, owners, modes, sizes, inodes and times of all that is in a directory."""
+        ...
+
+    def size_bytes(self, path: str) -> int:
+        """The size of the file system of ``path``."""
+        ...
 
 
 def copy_tree(host: Host, origin: str, target: str) -> None:

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from commands.drivers.base import PoolSpec, Presence, Storage, Volume
+from commands.drivers.lvm import LvmStorage, NewVolumes
+from commands.drivers.lvm_report import name_of
 from commands.drivers.memory import MemoryWorld
 from commands.errors import DriverError, Foreign
 from tests.contracts.real import directory_pool, real_pool, xfs
+from tests.fakes.lvm import FakeLvm
+from tests.fakes.lvm_host import FakeLvmHost
 from tests.fakes.world import Platform
 from tests.fakes.zfs_pool import fake_pool
 
@@ -82,6 +86,21 @@ def _xfs(directory: Path) -> Iterator[Backend]:
         yield from _directory(directory / "xfs")
 
 
+def _lvm(directory: Path) -> Iterator[Backend]:
+    """On a fake LVM, modelled on its manuals."""
+    (directory / "store").mkdir()
+    host = FakeLvmHost(FakeLvm(directory / "store"))
+    pool = PoolSpec(driver="lvm", path=str(directory / "pool"), thin_pool="vg/pool")
+    storage = LvmStorage(host, pool, NewVolumes())
+    storage.create_pool(pool)
+
+    def plant(key: str) -> None:
+        kind, *names = key.split(":")
+        host.lvm.plant(name_of("vg", "/".join([f"{kind}s", *names])))
+
+    yield Backend(storage, pool, plant)
+
+
 def _planter(pool: PoolSpec) -> Callable[[str], None]:
     def plant(key: str) -> None:
         kind, *names = key.split(":")
@@ -96,6 +115,7 @@ REAL = {"btrfs": _btrfs, "directory": _directory, "directory on xfs": _xfs}
 @pytest.fixture(
     params=[
         "memory",
+        "fake lvm",
         "zfs on freebsd",
         "zfs on linux",
         *(pytest.param(name, marks=pytest.mark.real) for name in REAL),
@@ -105,6 +125,8 @@ def on(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     match request.param:
         case "memory":
             yield from _memory()
+        case "fake lvm":
+            yield from _lvm(tmp_path)
         case "zfs on freebsd" | "zfs on linux":
             yield from _zfs("linux" if "linux" in request.param else "freebsd")
         case name:
