@@ -176,7 +176,9 @@ class DirectoryStorage(MarkedStorage):
         for volume in volumes:
             self._require(self._volume(jail, volume))
         for volume in volumes:
-            self._make_copy(self._copy(jail, snapshot, volume), self._volume(jail, volume), immutable=True)
+            copy = self._copy(jail, snapshot, volume)
+            self._destroy(copy)
+            self._make_copy(copy, self._volume(jail, volume), immutable=True)
         self._host.sync(self._home)
         for volume in volumes:
             copy = self._copy(jail, snapshot, volume)

@@ -17,7 +17,7 @@ from typing import Literal
 from commands.drivers.base import DataSnapshot, Host, PoolSpec, Presence, Source
 from commands.drivers.lvm_pool import LvmPool
 from commands.drivers.lvm_report import STATE, TRASH, LogicalVolume, marks_of, name_of, only, tags_of
-from commands.drivers.mounts import mounts_of_device
+from commands.drivers.mounts import mount_device, mounted, mounts_of_device, topmost
 from commands.drivers.objects import UNWOUND, Thing
 from commands.errors import DriverError, Foreign
 from ledger.names import Name, ReleaseName, TransactionId
@@ -25,6 +25,8 @@ from ledger.names import Name, ReleaseName, TransactionId
 #: Where ext4 (superblock at 1024) and XFS (at 0) write when they were mounted, last written or unmounted.
 _HEAD_BYTES = 4096
 _MKFS_TIMEOUT_S = 600.0
+#: Beside the root of a volume: where the release is mounted that it is filled from.
+_FROM = "from"
 _MKFS = {"ext4": ("mkfs.ext4", "-q", "-F", "--"), "xfs": ("mkfs.xfs", "-q", "-f", "--")}
 
 
@@ -58,12 +60,19 @@ class LvmStorage(LvmPool):
         """The presence of a thing, by the report."""
         found = only(report, self._name(thing))
         if found is None:
-            return Presence.ABSENT
+            return self._remains(thing)
         if marks_of(found) != thing.marks or found.pool != self._ids()[1]:
             return Presence.FOREIGN
         if found.told(TRASH) != _trash_of(self._home, thing):
             return Presence.ABSENT
         return Presence.PRESENT if found.told(STATE) == "built" else Presence.PARTIAL
+
+    def _remains(self, thing: Thing) -> Presence:
+        """What is there of a thing without a logical volume: perhaps mount points, of an attempt that was killed."""
+        inside = self._host.entries(thing.place)
+        if self._host.stat(thing.place) is None:
+            return Presence.ABSENT
+        return Presence.PARTIAL if set(inside) <= {"root", _FROM} else Presence.FOREIGN
 
     def _immutable_presence(self, thing: Thing) -> Presence:
         report = self._report()
@@ -73,7 +82,6 @@ class LvmStorage(LvmPool):
 
     def _make(self, thing: Thing) -> None:
         """Make a thin volume with an empty file system and mount it writable."""
-        self._destroy(thing)
         name, (group, pool) = self._name(thing), self._ids()
         size = self._new.volume_bytes if thing.marks.startswith("volumes/") else self._new.root_bytes
         tags = tags_of(thing.marks, "building")
@@ -86,7 +94,6 @@ class LvmStorage(LvmPool):
 
     def _make_copy(self, thing: Thing, origin: Thing, *, immutable: bool) -> None:
         """Snapshot a thing; a copy that is to be changed is mounted writable."""
-        self._destroy(thing)
         name, source = self._name(thing), self._name(origin)
         if immutable:
             self._unmount(origin, source)
@@ -123,9 +130,19 @@ class LvmStorage(LvmPool):
         if presence is Presence.FOREIGN:
             remedy = "rename it yourself with lvrename"
             raise Foreign(f"cannot destroy {self._device(name)}: it is not ours", remedy=remedy)
+        self._take_down(thing, name)
+        if only(self._report(), name) is not None:
+            self._refuse_used("destroy", thing)
+            self._change("lvremove", "--yes", f"{self._ids()[0]}/{name}")
+
+    def _take_down(self, thing: Thing, name: str) -> None:
+        """Unmount what we have mounted at the place of a thing, and remove that."""
+        source = f"{thing.place}/{_FROM}"
+        top = topmost(mounted(self._host), source)
+        if top is not None:
+            self._host.run(["umount", "--", source])
+        self._host.remove(source)
         self._unmount(thing, name)
-        self._refuse_used("destroy", thing)
-        self._change("lvremove", "--yes", f"{self._ids()[0]}/{name}")
 
     def _move(self, old: Thing, new: Thing) -> None:
         """Into the trash and back: a tag says where it is, and the device keeps its name."""
@@ -149,15 +166,17 @@ class LvmStorage(LvmPool):
         )
 
     @contextmanager
-    def _readable(self, thing: Thing) -> Iterator[str]:
-        """Mount a release at its place for a while; what a killed engine has left mounted there serves as well."""
+    def _readable(self, thing: Thing, reader: Thing) -> Iterator[str]:
+        """Mount a release for a while, at the place of what is made from it: whoever destroys that unmounts it."""
         self._require(thing)
-        name = self._name(thing)
-        self._mount(thing, name, writable=False)
+        source = f"{reader.place}/{_FROM}"
+        self._host.make_directory(source, 0o700)
+        mount_device(self._host, self._device(self._name(thing)), source, writable=False)
         try:
-            yield thing.root
+            yield source
         finally:
-            self._unmount(thing, name)
+            self._host.run(["umount", "--", source])
+            self._host.remove(source)
 
     # Releases
 

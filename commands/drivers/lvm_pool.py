@@ -86,7 +86,7 @@ class LvmPool(ObjectStorage):
     def _used(self, report: Sequence[LogicalVolume]) -> Iterator[tuple[LogicalVolume, str]]:
         """What has to be active for the pool to be of use: all that is finished, but for the data snapshots."""
         for volume, place in self._ours(report):
-            if volume.told(STATE) == "built" and not place.startswith(("snapshots/", "trash/")):
+            if volume.told(STATE) == "built" and not place.startswith("snapshots/"):
                 yield volume, place
 
     def _names(self, directory: str) -> tuple[str, ...]:

@@ -79,8 +79,7 @@ class MarkedStorage(PoolLayout):
         self._copy_root(origin.root, thing.root, immutable=immutable)
 
     def _begin(self, thing: Thing) -> None:
-        """Mark the place of a thing before it is made, after removing what an interrupted attempt left."""
-        self._destroy(thing)
+        """Mark the place of a thing before it is made."""
         self._host.make_directory(thing.place, 0o700)
         write_mark(self._host, thing.mark, thing.marks, "building")
 

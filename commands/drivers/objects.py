@@ -74,11 +74,11 @@ class ObjectStorage(ABC):
 
     @abstractmethod
     def _make(self, thing: Thing) -> None:
-        """Make an empty thing, after destroying what an interrupted attempt left. Raises Foreign."""
+        """Make an empty thing where nothing is."""
 
     @abstractmethod
     def _make_copy(self, thing: Thing, origin: Thing, *, immutable: bool) -> None:
-        """Make a thing with the content that ``origin`` has now, after destroying what an interrupted attempt left."""
+        """Make a thing where nothing is, with the content that ``origin`` has now."""
 
     @abstractmethod
     def _finish(self, thing: Thing) -> None:
@@ -96,8 +96,8 @@ class ObjectStorage(ABC):
         """Last changes to a template before it is finished."""
 
     @contextmanager
-    def _readable(self, thing: Thing) -> Iterator[str]:
-        """The directory with the content of a thing, for as long as the context lasts."""
+    def _readable(self, thing: Thing, reader: Thing) -> Iterator[str]:
+        """The directory with the content of a thing, for as long as the context lasts, for ``reader`` to be made."""
         yield thing.root
 
     # Things
@@ -150,12 +150,13 @@ class ObjectStorage(ABC):
         thing = self._template(template, head)
         if self._presence(thing) is Presence.PRESENT:
             raise DriverError(f"cannot begin head {head} of template {template}: it is finished already")
-        if base is None:
+        origin = None if base is None else self._template(template, base)
+        if origin is not None and self._presence(origin) is not Presence.PRESENT:
+            raise DriverError(f"cannot copy template {template}: its head {base} is not there or not finished")
+        self._destroy(thing)
+        if origin is None:
             self._make(thing)
         else:
-            origin = self._template(template, base)
-            if self._presence(origin) is not Presence.PRESENT:
-                raise DriverError(f"cannot copy template {template}: its head {base} is not there or not finished")
             self._make_copy(thing, origin, immutable=False)
         self._host.sync(thing.root)
 
@@ -188,6 +189,7 @@ class ObjectStorage(ABC):
         if self.release_presence(release) is Presence.PRESENT:
             return
         self._require(origin)
+        self._destroy(thing)
         self._make_copy(thing, origin, immutable=True)
         self._finish(thing)
 
@@ -243,7 +245,8 @@ class ObjectStorage(ABC):
         if self._presence(thing) is Presence.PRESENT:
             return
         sentence = f"cannot fill volume {volume.name} of {jail} with {volume.path} of {release}"
-        with self._readable(self._release(release)) as root:
+        self._destroy(thing)
+        with self._readable(self._release(release), thing) as root:
             origin = self._directory_for(volume, root, sentence)
             self._make(thing)
             copy_tree(self._host, origin, thing.root)

@@ -187,6 +187,17 @@ class FakeLvmHost(LocalHost):
     def _top(self, path: str) -> Mounted | None:
         return next((mount for mount in reversed(self.table) if mount.path == path), None)
 
+    def device_at(self, path: str) -> str:
+        """The device that is mounted at a path."""
+        mount = self._top(path)
+        assert mount is not None and mount.lv is not None
+        return f"/dev/{self.lvm.group}/{mount.lv.name}"
+
+    def remount(self, table: Sequence[tuple[str, str | None, bool]]) -> None:
+        """Take another mount table, whose files are in place already."""
+        named = self.lvm.volumes
+        self.table = [Mounted(path, named[name] if name else None, writable) for path, name, writable in table]
+
     def reboot(self) -> None:
         """Lose what a reboot loses: mounts, and which volumes are active."""
         for mount in self.table[::-1]:
@@ -214,7 +225,7 @@ class FakeLvmHost(LocalHost):
         return f"{MAJOR}:{lv.minor}", f"/dev/mapper/{'-'.join(names)}"
 
     def stat(self, path: str, *, follow: bool = False) -> Stat | None:
-        if not path.startswith("/dev/"):
+        if not path.startswith(f"/dev/{self.lvm.group}/"):
             return super().stat(path, follow=follow)
         lv = self._lv(path)
         if lv is None:
