@@ -190,8 +190,11 @@ class LvmStorage(LvmPool):
         found = only(self._report(), self._name(thing))
         if found is None:
             raise DriverError(f"cannot take the fingerprint of release {release}: it is not there")
-        head = self._host.run(["od", "-An", "-v", "-tx1", f"-N{_HEAD_BYTES}", "--", self._device(found.name)]).stdout
-        return f"lvm:{found.uuid}:{hashlib.sha256(head.encode()).hexdigest()}"
+        return f"lvm:{found.uuid}:{self._superblock(self._device(found.name))}"
+
+    def _superblock(self, device: str) -> str:
+        head = self._host.run(["od", "-An", "-v", "-tx1", f"-N{_HEAD_BYTES}", "--", device]).stdout
+        return hashlib.sha256(head.encode()).hexdigest()
 
     def root_source(self, release: ReleaseName) -> Source:
         """What to mount, read-only, as the root of a jail on this release."""
