@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from commands import __version__
 from commands.config import Config
-from commands.drivers.base import Drivers, Host, Jails, Mounts, Storage
+from commands.drivers.base import Drivers, Host, Jails, Storage
 from commands.drivers.btrfs_subvolumes import BtrfsHost
 from commands.drivers.identity import identify, login_uid
 from commands.drivers.trees import TreeHost

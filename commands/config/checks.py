@@ -193,8 +193,11 @@ def _in_quotas(jail: JailConfig, config: Config) -> Found:
     for name, quota in jail.quotas.items():
         if name not in jail.volumes:
             yield ("quotas", name), f"there is no volume {name}"
-        elif config.storage.driver != "zfs":
-            yield ("quotas", name), 'it needs driver = "zfs" in the [storage] table'
+        elif config.storage.driver not in ("zfs", "lvm"):
+            yield ("quotas", name), 'it needs driver = "zfs" or "lvm" in the [storage] table'
+        elif config.storage.driver == "lvm" and quota < _SMALLEST_BYTES[config.storage.file_system]:
+            smallest = _SMALLEST_BYTES[config.storage.file_system] >> 20
+            yield ("quotas", name), f"it is less than the {smallest} MiB that {config.storage.file_system} needs"
         elif quota <= 0:
             yield ("quotas", name), "it has to be more than 0"
 

@@ -80,12 +80,12 @@ class LvmStorage(LvmPool):
         is_writable = found is not None and not found.is_read_only
         return Presence.PARTIAL if presence is Presence.PRESENT and is_writable else presence
 
-    def _make(self, thing: Thing) -> None:
+    def _make(self, thing: Thing, size_bytes: int | None = None) -> None:
         """Make a thin volume with an empty file system and mount it writable."""
         name, (group, pool) = self._name(thing), self._ids()
-        size = self._new.volume_bytes if thing.marks.startswith("volumes/") else self._new.root_bytes
+        usual = self._new.volume_bytes if thing.marks.startswith("volumes/") else self._new.root_bytes
         tags = tags_of(thing.marks, "building")
-        self._change("lvcreate", "--yes", "-V", f"{size}b", "--thinpool", pool, "-n", name, *tags, group)
+        self._change("lvcreate", "--yes", "-V", f"{size_bytes or usual}b", "--thinpool", pool, "-n", name, *tags, group)
         self._host.run([*_MKFS[self._new.file_system], self._device(name)], timeout_s=_MKFS_TIMEOUT_S)
         self._mount(thing, name, writable=True)
         self._host.remove(

@@ -70,7 +70,7 @@ class MarkedStorage(PoolLayout):
             return True
         return False
 
-    def _make(self, thing: Thing) -> None:
+    def _make(self, thing: Thing, size_bytes: int | None = None) -> None:
         self._begin(thing)
         self._new_root(thing.root)
 

@@ -143,14 +143,19 @@ def _number(host: Host, device: str) -> str | None:
 def is_root(host: Host, path: str, source: Source) -> bool:
     """Whether ``path`` is the root of what is mounted from ``source``; /proc/PID/root tells it of a jail.
 
-    A device is known by the number that every file of its file system bears; ext4 and XFS have one each, Btrfs not.
+    A device is known by the number that every file of its file system bears; ext4 and XFS have one each, Btrfs not. A
+    data set has a number as well, which the mount table tells.
     """
-    here, there = host.stat(path, follow=True), host.stat(source.what, follow=True)
-    if here is None or there is None:
+    here = host.stat(path, follow=True)
+    if here is None:
         return False
     if source.kind == "bind":
-        return (here.device, here.inode) == (there.device, there.inode)
-    return there.rdev != 0 and here.device == there.rdev
+        there = host.stat(source.what, follow=True)
+        return there is not None and (here.device, here.inode) == (there.device, there.inode)
+    device = f"{os.major(here.device)}:{os.minor(here.device)}"
+    if source.kind == "device":
+        return device == _number(host, source.what)
+    return any((one.kind, one.source, one.device) == (source.kind, source.what, device) for one in mounted(host))
 
 
 def mounted(host: Host) -> tuple[Mount, ...]:

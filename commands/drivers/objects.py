@@ -73,8 +73,8 @@ class ObjectStorage(ABC):
         """The presence of what has to be immutable: PARTIAL if it can be written."""
 
     @abstractmethod
-    def _make(self, thing: Thing) -> None:
-        """Make an empty thing where nothing is."""
+    def _make(self, thing: Thing, size_bytes: int | None = None) -> None:
+        """Make an empty thing where nothing is, of a size that it cannot outgrow where the driver has such sizes."""
 
     @abstractmethod
     def _make_copy(self, thing: Thing, origin: Thing, *, immutable: bool) -> None:
@@ -248,7 +248,7 @@ class ObjectStorage(ABC):
         self._destroy(thing)
         with self._readable(self._release(release), thing) as root:
             origin = self._directory_for(volume, root, sentence)
-            self._make(thing)
+            self._make(thing, volume.quota_bytes)
             copy_tree(self._host, origin, thing.root)
         self._finish(thing)
 

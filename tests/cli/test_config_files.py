@@ -128,6 +128,14 @@ ZFS = '[storage]\ndriver = "zfs"\n'
             LVM + 'thin_pool = "v/p"\nfile_system = "xfs"\nvolume_size = "299M"',
             "storage.volume_size: it is less than the 300 MiB that xfs needs",
         ),
+        (
+            JAIL + 'quotas = { log = "1G" }\nvolumes = { log = "/l" }',
+            'jail.web.quotas.log: it needs driver = "zfs" or "lvm"',
+        ),
+        (
+            LVM + 'thin_pool = "v/p"\n' + JAIL + 'quotas = { log = "1M" }\nvolumes = { log = "/l" }',
+            "jail.web.quotas.log: it is less than the 64 MiB that ext4 needs",
+        ),
         ('state_directory = "/p/x"\n[storage]\npath = "/p"', "state_directory: it is inside the pool /p"),
         ('state_directory = "/s"\n[storage]\npath = "/s/ledger/pool"', "storage.path: it is inside /s/ledger"),
         ('[storage]\npath = "/p"\nimage = "/p/pool.img"', "storage.image: it is inside the pool /p"),

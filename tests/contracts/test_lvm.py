@@ -109,6 +109,12 @@ def test_new_file_systems_have_the_kind_and_size_that_are_configured(pool: Pool)
     assert os.listdir(pool.storage.volume_path("web", "log")) == ["app"]  # without lost+found
 
 
+def test_a_volume_with_a_quota_has_that_size(pool: Pool) -> None:
+    pool.release()
+    pool.storage.create_volume("web", LOG.model_copy(update={"quota_bytes": 1 << 30}), RELEASE)
+    assert pool.lv("volumes/web/log").size_bytes == 1 << 30
+
+
 def test_a_release_is_taken_of_a_clean_file_system(pool: Pool) -> None:
     head = pool.head()
     assert not Path(head, "lost+found").exists()

@@ -51,6 +51,7 @@ class FakeLvmHost(LocalHost):
         cancelled: Callable[[], bool] | None = None,
         holds_lock: bool = True,
         stdin: str | None = None,
+        until: bytes | None = None,
     ) -> Completed:
         words = " ".join(argv)
         tool = argv[0]
