@@ -14,7 +14,7 @@ directory, but the directory that it is in can: that is how a release gets into 
 
 from collections.abc import Sequence
 
-from commands.drivers.base import DataSnapshot, PoolSpec, Presence, Source, Stat
+from commands.drivers.base import PoolSpec, Presence, Source, Stat
 from commands.drivers.btrfs_pool import BtrfsPool
 from commands.drivers.btrfs_subvolumes import (
     SUBVOLUME_INODE,
@@ -24,8 +24,8 @@ from commands.drivers.btrfs_subvolumes import (
     subvolume,
 )
 from commands.drivers.marked import MarkedStorage
-from commands.drivers.objects import UNWOUND, Thing
-from commands.errors import DriverError, Foreign
+from commands.drivers.objects import Thing
+from commands.errors import DriverError
 from ledger.names import Name, ReleaseName, TransactionId
 
 
@@ -77,16 +77,6 @@ class BtrfsStorage(BtrfsPool, MarkedStorage):
 
     # Data snapshots
 
-    def snapshots(self, jail: Name) -> tuple[DataSnapshot, ...]:
-        """The data snapshots of a jail, kept or unwound."""
-        home = f"{self._laid_out()}/snapshots/{jail}"
-        found = ((name, tuple(self._host.entries(f"{home}/{name}"))) for name in self._host.entries(home))
-        return tuple(
-            DataSnapshot(jail, name.removesuffix(UNWOUND), volumes, name.endswith(UNWOUND), f"{home}/{name}")
-            for name, volumes in found
-            if volumes
-        )
-
     def snapshot_presence(self, jail: Name, volumes: Sequence[Name], snapshot: TransactionId) -> Presence:
         """PRESENT when every volume has its read-only snapshot; no process is started to find out."""
         home = f"{self._laid_out()}/snapshots/{jail}/{snapshot}"
@@ -113,19 +103,7 @@ class BtrfsStorage(BtrfsPool, MarkedStorage):
             self._btrfs.snapshot_subvolume(origin, home, volume)
         self._host.sync(home)
 
-    def set_snapshot_aside(self, jail: Name, volumes: Sequence[Name], snapshot: TransactionId) -> None:
-        """Undo ``snapshot_volumes``: a complete snapshot is kept, marked unwound; an incomplete one is destroyed."""
-        presence = self.snapshot_presence(jail, volumes, snapshot)
-        home = f"{self._home}/snapshots/{jail}/{snapshot}"
-        if presence is Presence.FOREIGN:
-            raise Foreign(f"cannot set snapshot {snapshot} of {jail} aside: what is in {home} is not ours")
-        if self._host.stat(home) is None:
-            return
-        if presence is Presence.PRESENT:
-            self._host.rename(home, f"{home}{UNWOUND}")
-        else:
-            for volume in volumes:
-                if self._host.stat(f"{home}/{volume}") is not None:
-                    delete_subvolume(self._btrfs, f"{home}/{volume}")
-            self._host.remove(home)
-        self._host.sync(self._home)
+    def _destroy_snapshot(self, jail: Name, volume: Name, snapshot: TransactionId) -> None:
+        place = f"{self._home}/snapshots/{jail}/{snapshot}/{volume}"
+        if self._host.stat(place) is not None:
+            delete_subvolume(self._btrfs, place)

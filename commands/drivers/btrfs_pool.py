@@ -47,25 +47,15 @@ class BtrfsPool(PoolLayout):
             return Presence.ABSENT
         return Presence.PARTIAL if file is None else Presence.PRESENT
 
-    def create_pool(self, pool: PoolSpec) -> None:
-        """Make the image and its file system where asked, mount it, and lay out the marked directory tree.
-
-        Goes on where an interrupted creation stopped. Without an image, a Btrfs must be mounted at the path.
-        """
-        match self.pool_presence(pool):
-            case Presence.PRESENT:
-                return
-            case Presence.FOREIGN:
-                raise foreign_pool("create", pool)
-            case Presence.ABSENT | Presence.PARTIAL:
-                pass
+    def _make_ground(self, pool: PoolSpec) -> None:
+        """Make the image where asked and mount it; without one, a Btrfs must be mounted at the path."""
         if pool.image is not None:
             self._make_image(pool, pool.image)
         self.mount_pool(pool)
-        self._begin_layout(pool)
+
+    def _seal_ground(self, pool: PoolSpec) -> None:
         if pool.image is not None:
             write_mark(self._host, _image_mark(pool.image), pool.image, "built")
-        self._finish_layout(pool)
 
     def _make_image(self, pool: PoolSpec, image: str) -> None:
         """Make the image with a file system, unless there is a finished or mounted one."""

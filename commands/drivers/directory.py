@@ -18,13 +18,13 @@ fingerprint tells any change that was made in spite of that.
 
 from collections.abc import Sequence
 
-from commands.drivers.base import DataSnapshot, PoolSpec, Presence, Source, Space, Stat
+from commands.drivers.base import PoolSpec, Presence, Source, Space, Stat
 from commands.drivers.layout import foreign_pool
 from commands.drivers.marked import MarkedStorage
 from commands.drivers.marks import write_mark
-from commands.drivers.objects import UNWOUND, Thing
+from commands.drivers.objects import Thing, foreign_snapshot
 from commands.drivers.trees import TreeHost, copy_tree, delete_tree
-from commands.errors import DriverError, Foreign
+from commands.errors import DriverError
 from ledger.names import Name, ReleaseName, TransactionId
 
 
@@ -52,22 +52,12 @@ class DirectoryStorage(MarkedStorage):
             return False
         return found is not None and found.is_directory
 
-    def create_pool(self, pool: PoolSpec) -> None:
-        """Lay out the directories, after trying whether the file system keeps what a root needs.
-
-        Goes on where an interrupted creation stopped.
-        """
-        match self.pool_presence(pool):
-            case Presence.PRESENT:
-                return
-            case Presence.FOREIGN:
-                raise foreign_pool("create", pool)
-            case Presence.ABSENT | Presence.PARTIAL:
-                pass
+    def _make_ground(self, pool: PoolSpec) -> None:
         self._host.make_directory(pool.path, 0o700)
         self._host.resolve_beneath("/", pool.path)
-        self._begin_layout(pool)
-        self._finish_layout(pool)
+
+    def _seal_ground(self, pool: PoolSpec) -> None:
+        """Nothing to do: what the directories lie on is not ours."""
 
     def destroy_pool(self, pool: PoolSpec) -> None:
         """Undo ``create_pool``; refuses a pool that holds anything. The directory that was given stays."""
@@ -144,16 +134,6 @@ class DirectoryStorage(MarkedStorage):
 
     # Data snapshots
 
-    def snapshots(self, jail: Name) -> tuple[DataSnapshot, ...]:
-        """The data snapshots of a jail, kept or unwound."""
-        home = f"{self._laid_out()}/snapshots/{jail}"
-        found = ((name, self._host.entries(f"{home}/{name}")) for name in self._host.entries(home))
-        return tuple(
-            DataSnapshot(jail, name.removesuffix(UNWOUND), volumes, name.endswith(UNWOUND), f"{home}/{name}")
-            for name, volumes in found
-            if volumes
-        )
-
     def snapshot_presence(self, jail: Name, volumes: Sequence[Name], snapshot: TransactionId) -> Presence:
         """PRESENT when every volume has its finished copy."""
         there = [self._presence(self._copy(jail, snapshot, volume)) for volume in volumes]
@@ -170,7 +150,7 @@ class DirectoryStorage(MarkedStorage):
             case Presence.PRESENT:
                 return
             case Presence.FOREIGN:
-                raise self._foreign_snapshot("take", jail, snapshot)
+                raise foreign_snapshot("take", jail, snapshot)
             case Presence.ABSENT | Presence.PARTIAL:
                 pass
         for volume in volumes:
@@ -184,26 +164,8 @@ class DirectoryStorage(MarkedStorage):
             copy = self._copy(jail, snapshot, volume)
             write_mark(self._host, copy.mark, copy.marks, "built")
 
-    def set_snapshot_aside(self, jail: Name, volumes: Sequence[Name], snapshot: TransactionId) -> None:
-        """Undo ``snapshot_volumes``: a complete snapshot is kept, marked unwound; an incomplete one is destroyed."""
-        presence = self.snapshot_presence(jail, volumes, snapshot)
-        home = f"{self._home}/snapshots/{jail}/{snapshot}"
-        if presence is Presence.FOREIGN:
-            raise self._foreign_snapshot("set aside", jail, snapshot)
-        if self._host.stat(home) is None:
-            return
-        if presence is Presence.PRESENT:
-            self._host.rename(home, f"{home}{UNWOUND}")
-        else:
-            for volume in volumes:
-                self._destroy(self._copy(jail, snapshot, volume))
-            self._host.remove(home)
-        self._host.sync(self._home)
+    def _destroy_snapshot(self, jail: Name, volume: Name, snapshot: TransactionId) -> None:
+        self._destroy(self._copy(jail, snapshot, volume))
 
     def _copy(self, jail: Name, snapshot: TransactionId, volume: Name) -> Thing:
         return self._thing(f"snapshots/{jail}/{snapshot}/{volume}")
-
-    def _foreign_snapshot(self, verb: str, jail: Name, snapshot: TransactionId) -> Foreign:
-        home = f"{self._home}/snapshots/{jail}/{snapshot}"
-        remedy = "move it away yourself"
-        return Foreign(f"cannot {verb} snapshot {snapshot} of {jail}: what is in {home} is not ours", remedy=remedy)

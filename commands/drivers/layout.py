@@ -3,6 +3,8 @@
 ``.rootswap-pool`` says ``building`` until they are all there.
 """
 
+from abc import abstractmethod
+
 from commands.drivers.base import PoolSpec, Presence
 from commands.drivers.marks import read_mark, write_mark
 from commands.drivers.objects import HOME, ObjectStorage
@@ -41,15 +43,43 @@ class PoolLayout(ObjectStorage):
                 begun = set(self._host.entries(home)) <= {f".{MARK}.new"}
                 return Presence.PARTIAL if begun else Presence.FOREIGN
 
-    def _begin_layout(self, pool: PoolSpec) -> str:
-        """Make the directories, marked as not finished; the home."""
+    def create_pool(self, pool: PoolSpec) -> None:
+        """Make what the pool is on where asked, and lay out the marked directory tree.
+
+        Goes on where an interrupted creation stopped.
+        """
+        match self.pool_presence(pool):
+            case Presence.PRESENT:
+                return
+            case Presence.FOREIGN:
+                raise foreign_pool("create", pool)
+            case Presence.ABSENT | Presence.PARTIAL:
+                pass
+        self._make_ground(pool)
+        self._begin_layout(pool)
+        self._seal_ground(pool)
+        self._finish_layout(pool)
+
+    @abstractmethod
+    def pool_presence(self, pool: PoolSpec) -> Presence:
+        """Whether the pool is laid out and ours."""
+
+    @abstractmethod
+    def _make_ground(self, pool: PoolSpec) -> None:
+        """Make what the directories lie on, and mount it."""
+
+    @abstractmethod
+    def _seal_ground(self, pool: PoolSpec) -> None:
+        """Note that what the directories lie on holds a pool from now on: it is never made anew."""
+
+    def _begin_layout(self, pool: PoolSpec) -> None:
+        """Make the directories, marked as not finished."""
         home = f"{pool.path}/{HOME}"
         self._host.make_directory(home, 0o700)
         write_mark(self._host, f"{home}/{MARK}", "pool", "building")
         for kind in KINDS:
             self._host.make_directory(f"{home}/{kind}", 0o700)
         self._host.sync(home)
-        return home
 
     def _finish_layout(self, pool: PoolSpec) -> None:
         write_mark(self._host, f"{pool.path}/{HOME}/{MARK}", "pool", "built")

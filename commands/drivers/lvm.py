@@ -18,7 +18,7 @@ from commands.drivers.base import DataSnapshot, Host, PoolSpec, Presence, Source
 from commands.drivers.lvm_pool import LvmPool
 from commands.drivers.lvm_report import STATE, TRASH, LogicalVolume, marks_of, name_of, only, tags_of
 from commands.drivers.mounts import mount_device, mounted, mounts_of_device, topmost
-from commands.drivers.objects import UNWOUND, Thing
+from commands.drivers.objects import UNWOUND, Thing, foreign_snapshot
 from commands.errors import DriverError, Foreign
 from ledger.names import Name, ReleaseName, TransactionId
 
@@ -231,7 +231,7 @@ class LvmStorage(LvmPool):
             case Presence.PRESENT:
                 return
             case Presence.FOREIGN:
-                raise self._foreign_snapshot("take", jail, snapshot)
+                raise foreign_snapshot("take", jail, snapshot)
             case Presence.PARTIAL:
                 self.set_snapshot_aside(jail, volumes, snapshot)
             case Presence.ABSENT:
@@ -253,7 +253,7 @@ class LvmStorage(LvmPool):
         aside = [self._copy(jail, f"{snapshot}{UNWOUND}", volume) for volume in volumes]
         there = [self._judge(report, copy) for copy in kept]
         if Presence.FOREIGN in there:
-            raise self._foreign_snapshot("set aside", jail, snapshot)
+            raise foreign_snapshot("set aside", jail, snapshot)
         is_whole = all(
             presence is Presence.PRESENT or self._judge(report, other) is Presence.PRESENT
             for presence, other in zip(there, aside, strict=True)
@@ -270,10 +270,6 @@ class LvmStorage(LvmPool):
         """The snapshot of one volume; ``label`` is the transaction, with a suffix once it is set aside."""
         place = f"snapshots/{jail}/{label}/{volume}"
         return Thing(f"{self._home}/{place}", place.replace(UNWOUND, ""))
-
-    def _foreign_snapshot(self, verb: str, jail: Name, snapshot: TransactionId) -> Foreign:
-        sentence = f"cannot {verb} snapshot {snapshot} of {jail}: a logical volume of that name is not ours"
-        return Foreign(sentence, remedy="rename it yourself with lvrename")
 
 
 def _trash_of(home: str, thing: Thing) -> str | None:

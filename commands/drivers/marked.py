@@ -2,13 +2,15 @@
 
 import os
 from abc import abstractmethod
+from collections.abc import Sequence
 
-from commands.drivers.base import Presence, Stat
+from commands.drivers.base import DataSnapshot, Presence, Stat
 from commands.drivers.layout import PoolLayout
 from commands.drivers.marks import read_mark, write_mark
 from commands.drivers.mounts import mounted, mounts_of
-from commands.drivers.objects import Thing
+from commands.drivers.objects import UNWOUND, Thing, foreign_snapshot
 from commands.errors import DriverError, Foreign
+from ledger.names import Name, TransactionId
 
 
 class MarkedStorage(PoolLayout):
@@ -123,3 +125,39 @@ class MarkedStorage(PoolLayout):
         found = mounts_of(mounted(self._host), thing.root)
         if found:
             raise DriverError(f"cannot {verb} {thing.marks}: it is mounted at {found[0].path}")
+
+    # Data snapshots
+
+    def snapshots(self, jail: Name) -> tuple[DataSnapshot, ...]:
+        """The data snapshots of a jail, kept or unwound."""
+        home = f"{self._laid_out()}/snapshots/{jail}"
+        found = ((name, self._host.entries(f"{home}/{name}")) for name in self._host.entries(home))
+        return tuple(
+            DataSnapshot(jail, name.removesuffix(UNWOUND), volumes, name.endswith(UNWOUND), f"{home}/{name}")
+            for name, volumes in found
+            if volumes
+        )
+
+    def set_snapshot_aside(self, jail: Name, volumes: Sequence[Name], snapshot: TransactionId) -> None:
+        """Undo ``snapshot_volumes``: a complete snapshot is kept, marked unwound; an incomplete one is destroyed."""
+        presence = self.snapshot_presence(jail, volumes, snapshot)
+        home = f"{self._home}/snapshots/{jail}/{snapshot}"
+        if presence is Presence.FOREIGN:
+            raise foreign_snapshot("set aside", jail, snapshot)
+        if self._host.stat(home) is None:
+            return
+        if presence is Presence.PRESENT:
+            self._host.rename(home, f"{home}{UNWOUND}")
+        else:
+            for volume in volumes:
+                self._destroy_snapshot(jail, volume, snapshot)
+            self._host.remove(home)
+        self._host.sync(self._home)
+
+    @abstractmethod
+    def snapshot_presence(self, jail: Name, volumes: Sequence[Name], snapshot: TransactionId) -> Presence:
+        """PRESENT when every volume has its snapshot, whole and immutable."""
+
+    @abstractmethod
+    def _destroy_snapshot(self, jail: Name, volume: Name, snapshot: TransactionId) -> None:
+        """Destroy the snapshot of one volume; not there is success."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from commands.drivers.base import Host, PoolSpec, Presence, Volume
 from commands.drivers.trees import copy_tree
-from commands.errors import DriverError
+from commands.errors import DriverError, Foreign
 from ledger.names import Name, ReleaseName, TransactionId, is_name, is_release, template_of
 
 HOME = "rootswap"
@@ -273,3 +273,9 @@ class ObjectStorage(ABC):
     def destroy_volume(self, jail: Name, volume: Name) -> None:
         """Destroy a volume that is ours and nowhere mounted."""
         self._destroy(self._volume(jail, volume))
+
+
+def foreign_snapshot(verb: str, jail: Name, snapshot: TransactionId) -> Foreign:
+    """The refusal to touch a snapshot that is not ours."""
+    sentence = f"cannot {verb} snapshot {snapshot} of {jail}: what is in its place is not ours"
+    return Foreign(sentence, remedy="move it away yourself; see `rootswap volume list`")
