@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 
 from commands.drivers.base import PoolSpec, Presence, Storage, Volume
-from commands.drivers.lvm import LvmStorage, NewVolumes
 from commands.drivers.lvm_report import name_of
 from commands.drivers.memory import MemoryWorld
 from commands.errors import DriverError, Foreign
 from tests.contracts.real import directory_pool, real_pool, xfs
-from tests.fakes.lvm import FakeLvm
-from tests.fakes.lvm_host import FakeLvmHost
+from tests.fakes.lvm_pool import make_pool
 from tests.fakes.world import Platform
 from tests.fakes.zfs_pool import fake_pool
 
@@ -88,17 +86,14 @@ def _xfs(directory: Path) -> Iterator[Backend]:
 
 def _lvm(directory: Path) -> Iterator[Backend]:
     """On a fake LVM, modelled on its manuals."""
-    (directory / "store").mkdir()
-    host = FakeLvmHost(FakeLvm(directory / "store"))
-    pool = PoolSpec(driver="lvm", path=str(directory / "pool"), thin_pool="vg/pool")
-    storage = LvmStorage(host, pool, NewVolumes())
-    storage.create_pool(pool)
+    thin = make_pool(directory)
+    thin.storage.create_pool(thin.spec)
 
     def plant(key: str) -> None:
         kind, *names = key.split(":")
-        host.lvm.plant(name_of("vg", "/".join([f"{kind}s", *names])))
+        thin.lvm.plant(name_of("vg", "/".join([f"{kind}s", *names])))
 
-    yield Backend(storage, pool, plant)
+    yield Backend(thin.storage, thin.spec, plant)
 
 
 def _planter(pool: PoolSpec) -> Callable[[str], None]:

@@ -30,7 +30,10 @@ class Mounted:
 
 
 class FakeLvmHost(LocalHost):
-    """``gate`` hears of each look and of each effect before and after it; ``busy`` paths are not unmounted."""
+    """``gate`` hears of each look and of each effect before and after it; ``busy`` paths are not unmounted.
+
+    Tools that are among ``hangs`` do nothing and never answer; those that are ``late`` do their work and never answer.
+    """
 
     def __init__(self, lvm: FakeLvm, gate: Callable[[str], None] = lambda _point: None) -> None:
         super().__init__()
@@ -39,6 +42,7 @@ class FakeLvmHost(LocalHost):
         self.table: list[Mounted] = []
         self.busy: set[str] = set()
         self.hangs: set[str] = set()
+        self.late: set[str] = set()
         self.commands: list[str] = []
 
     def run(
@@ -68,6 +72,8 @@ class FakeLvmHost(LocalHost):
             completed = self._mkfs(tool.removeprefix("mkfs."), argv[-1])
         else:
             completed = super().run(argv, timeout_s=timeout_s, check=check)
+        if tool in self.late:
+            raise ToolTimedOut(f"cannot run {tool}: not done after {timeout_s:g} s")
         if tool not in ("lvs", "blkid", "od", "find"):
             self.gate(f"after {words}")
         if check and completed.status != 0:
