@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from commands.drivers.base import Completed, Host, JailSpec, JailState, Source
+from commands.drivers.first_process import root_is
 from commands.drivers.jail_layout import cgroup_of
 from commands.drivers.lxc_config import rendered
-from commands.drivers.mounts import is_root
 from commands.drivers.trusted import require_trusted
 from commands.errors import DriverError, ToolTimedOut
 from ledger.clock import Clock, SystemClock
@@ -71,7 +71,7 @@ class LxcJails:
     def runs_on(self, jail: JailSpec, source: Source) -> bool:
         """Whether the root of the jail's first process is ``source``."""
         state, pid = self._seen(jail)
-        return state is JailState.RUNNING and pid is not None and is_root(self._host, f"/proc/{pid}/root", source)
+        return state is JailState.RUNNING and pid is not None and root_is(self._host, pid, source)
 
     def start(self, jail: JailSpec) -> None:
         """Start the jail; returns when its command was executed. What is left of a crashed start is killed first."""

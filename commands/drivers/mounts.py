@@ -96,13 +96,17 @@ class LinuxMounts:
         return tuple(mount.path for mount in mounted(self._host) if self._is(mount, source))
 
     def _is(self, mount: Mount, source: Source) -> bool:
-        match source.kind:
-            case "bind":
-                return is_root(self._host, mount.path, source)
-            case "device":
-                return _shows(mount, _number(self._host, source.what))
-            case _:
-                return (mount.kind, mount.source) == (source.kind, source.what)
+        if source.kind != "bind":
+            return is_from(self._host, mount, source)
+        here, there = self._host.stat(mount.path, follow=True), self._host.stat(source.what, follow=True)
+        return here is not None and there is not None and (here.device, here.inode) == (there.device, there.inode)
+
+
+def is_from(host: Host, mount: Mount, source: Source) -> bool:
+    """Whether a mount, of whatever process, is the whole of a device or data set; a bind is known by its directory."""
+    if source.kind == "device":
+        return _shows(mount, _number(host, source.what))
+    return (mount.kind, mount.source) == (source.kind, source.what)
 
 
 def is_mount_of(host: Host, path: str, device: str) -> bool:
@@ -138,24 +142,6 @@ def _number(host: Host, device: str) -> str | None:
     """Major and minor number of a device, as the mount table tells them; None if it is no device."""
     found = host.stat(device, follow=True)
     return None if found is None or found.rdev == 0 else f"{os.major(found.rdev)}:{os.minor(found.rdev)}"
-
-
-def is_root(host: Host, path: str, source: Source) -> bool:
-    """Whether ``path`` is the root of what is mounted from ``source``; /proc/PID/root tells it of a jail.
-
-    A device is known by the number that every file of its file system bears; ext4 and XFS have one each, Btrfs not. A
-    data set has a number as well, which the mount table tells.
-    """
-    here = host.stat(path, follow=True)
-    if here is None:
-        return False
-    if source.kind == "bind":
-        there = host.stat(source.what, follow=True)
-        return there is not None and (here.device, here.inode) == (there.device, there.inode)
-    device = f"{os.major(here.device)}:{os.minor(here.device)}"
-    if source.kind == "device":
-        return device == _number(host, source.what)
-    return any((one.kind, one.source, one.device) == (source.kind, source.what, device) for one in mounted(host))
 
 
 def mounted(host: Host) -> tuple[Mount, ...]:

@@ -18,7 +18,7 @@ from commands.drivers.host import LocalHost
 from commands.drivers.lvm import LvmStorage, NewVolumes
 from commands.drivers.mounts import LinuxMounts, is_mount_of, mount_device, mounts_of_device
 from commands.errors import DriverError, Foreign
-from tests.contracts.jail_fixtures import lxc_site, tiny_root
+from tests.contracts.jail_fixtures import RUNTIMES, jail_site, tiny_root
 from tests.contracts.real import require_root, sh, unmount_all
 
 pytestmark = pytest.mark.real
@@ -187,10 +187,12 @@ def superblock(device: str) -> str:
     return LvmStorage(LocalHost(), spec, NewVolumes())._superblock(device)
 
 
-def test_a_jail_runs_on_a_device_and_is_known_to(devices: Devices, tmp_path: Path) -> None:
+@pytest.mark.parametrize("devices", ["ext4"], indirect=True)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_jail_runs_on_a_device_and_is_known_to(devices: Devices, tmp_path: Path, runtime: str) -> None:
     one, two = devices.sources
     (tmp_path / "site").mkdir()
-    with lxc_site(tmp_path / "site") as site:
+    with jail_site(tmp_path / "site", runtime) as site:
         root = str(tmp_path / "site/device")
         devices.mounts.mount(one, root)
         spec = site.spec(root=root)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from commands.bootstrap import Session
-from commands.drivers.lxc_config import cgroup_of
+from commands.drivers.jail_layout import cgroup_of
 from commands.transactions.plan import Plan
 from tests.real.site import BUSYBOX, Killer, RealSite, unmount_beneath
 
