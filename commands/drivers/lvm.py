@@ -17,7 +17,7 @@ from typing import Literal
 from commands.drivers.base import DataSnapshot, Host, PoolSpec, Presence, Source
 from commands.drivers.lvm_pool import LvmPool
 from commands.drivers.lvm_report import STATE, TRASH, LogicalVolume, marks_of, name_of, only, tags_of
-from commands.drivers.mounts import mount_device, mounted, mounts_of_device, topmost
+from commands.drivers.mounts import is_mount_of, mount_device, mounted, mounts_of_device, topmost
 from commands.drivers.objects import UNWOUND, Thing, foreign_snapshot
 from commands.errors import DriverError, Foreign
 from ledger.names import Name, ReleaseName, TransactionId
@@ -138,8 +138,12 @@ class LvmStorage(LvmPool):
     def _take_down(self, thing: Thing, name: str) -> None:
         """Unmount what we have mounted at the place of a thing, and remove that."""
         source = f"{thing.place}/{_FROM}"
-        top = topmost(mounted(self._host), source)
-        if top is not None:
+        if topmost(mounted(self._host), source) is not None:
+            ours = (self._device(volume.name) for volume, _ in self._ours(self._report()))
+            if not any(is_mount_of(self._host, source, device) for device in ours):
+                raise Foreign(
+                    f"cannot unmount {source}: what is mounted there is not ours", remedy="unmount it yourself"
+                )
             self._host.run(["umount", "--", source])
         self._host.remove(source)
         self._unmount(thing, name)

@@ -25,6 +25,8 @@ from commands.drivers.mounts import is_mount_of, mount_device, mounted, topmost
 from commands.drivers.objects import UNWOUND, ObjectStorage, Thing
 from commands.errors import DriverError, Foreign
 
+#: Else LVM complains first of all about the lock of the ledger, which our commands inherit.
+_ENVIRONMENT = {"LVM_SUPPRESS_FD_WARNINGS": "1"}
 _LOOK_TIMEOUT_S = 30.0
 _CHANGE_TIMEOUT_S = 120.0
 #: More than this share of the metadata used: refuse. A pool without room for metadata has to be repaired offline.
@@ -45,11 +47,12 @@ class LvmPool(ObjectStorage):
         """Every logical volume of the group. Raises DriverError when the group is not there, or lvs hangs."""
         group, _ = self._ids()
         argv = ["lvs", "--reportformat", "json", "--units", "b", "--nosuffix", "-o", COLUMNS, group]
-        completed = self._host.run(argv, timeout_s=_LOOK_TIMEOUT_S, check=False)
+        completed = self._host.run(argv, timeout_s=_LOOK_TIMEOUT_S, check=False, environment=_ENVIRONMENT)
         if completed.status != 0:
-            cause = completed.stderr.strip().splitlines()[:1] or ["lvs failed"]
+            said = [line.strip() for line in completed.stderr.splitlines() if not line.strip().startswith("WARNING")]
+            cause = next(filter(None, said), "lvs failed")
             remedy = f"look at `vgs` and `pvs`: is the disk of volume group {group} there?"
-            raise DriverError(f"cannot use thin pool {self._pool.thin_pool}: {cause[0].strip()}", remedy=remedy)
+            raise DriverError(f"cannot use thin pool {self._pool.thin_pool}: {cause}", remedy=remedy)
         return parse_report(completed.stdout)
 
     def _thin_pool(self, report: Sequence[LogicalVolume]) -> LogicalVolume:
@@ -211,7 +214,7 @@ class LvmPool(ObjectStorage):
 
     def _change(self, *argv: str) -> None:
         """Run a command of LVM; its metadata is on the disk when it returns."""
-        self._host.run(argv, timeout_s=_CHANGE_TIMEOUT_S)
+        self._host.run(argv, timeout_s=_CHANGE_TIMEOUT_S, environment=_ENVIRONMENT)
 
     def _mount(self, thing: Thing, name: str, *, writable: bool) -> None:
         """Mount at the place of a thing; mounted already is success. Raises Foreign when anything else is there."""

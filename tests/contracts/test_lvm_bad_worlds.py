@@ -181,6 +181,20 @@ def test_a_mount_point_that_is_occupied_is_left_as_it_is(thin: FakePool, what: s
     assert what == "mount" or Path(path, "precious").read_text() == "x"
 
 
+def test_a_mount_of_others_where_a_volume_would_be_filled_from_is_not_unmounted(thin: FakePool) -> None:
+    thin.release()
+    place = Path(thin.storage.volume_path("web", "log")).with_name("from")
+    place.mkdir(parents=True)
+    thin.host.table.append(Mounted(str(place), None, True))
+    for act in (
+        lambda: thin.storage.create_volume("web", LOG, RELEASE),
+        lambda: thin.storage.destroy_volume("web", "log"),
+    ):
+        with pytest.raises(Foreign, match="what is mounted there is not ours"):
+            act()
+    assert [mount.path for mount in thin.host.table] == [str(place)]
+
+
 def test_a_mount_stacked_upon_a_volume_is_noticed(thin: FakePool) -> None:
     thin.jail()
     thin.host.table.append(Mounted(thin.storage.volume_path("web", "log"), None, True))
