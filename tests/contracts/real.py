@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import pytest
 
-from commands.drivers.base import PoolSpec, Storage
+from commands.drivers.base import PoolSpec, Storage, Volume
 from commands.drivers.btrfs import BtrfsStorage
 from commands.drivers.directory import DirectoryStorage
 from commands.drivers.host import LocalHost
@@ -128,6 +128,13 @@ class DirectoryPool(Pool[DirectoryStorage]):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, PoolSpec(driver="directory", path=str(directory / "pool")), DirectoryStorage)
+
+    def furnish(self) -> Path:
+        """The release debian@cccccccc with a jail's volume on it; the root of the release."""
+        self.build("debian", "aaaaaaaa")
+        root = self.release("debian@cccccccc", "aaaaaaaa")
+        self.storage.create_volume("web", Volume(name="log", path="/var/log"), "debian@cccccccc")
+        return root
 
 
 @contextmanager
