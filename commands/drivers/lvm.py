@@ -88,9 +88,8 @@ class LvmStorage(LvmPool):
         self._change("lvcreate", "--yes", "-V", f"{size_bytes or usual}b", "--thinpool", pool, "-n", name, *tags, group)
         self._host.run([*_MKFS[self._new.file_system], self._device(name)], timeout_s=_MKFS_TIMEOUT_S)
         self._mount(thing, name, writable=True)
-        self._host.remove(
-            f"{thing.root}/lost+found"
-        )  # ext4's, which neither a root nor data expect; fsck makes it anew
+        # ext4's own directory, which neither a root nor data expect; fsck makes it anew where it is needed.
+        self._host.remove(f"{thing.root}/lost+found")
 
     def _make_copy(self, thing: Thing, origin: Thing, *, immutable: bool) -> None:
         """Snapshot a thing; a copy that is to be changed is mounted writable."""
@@ -123,13 +122,15 @@ class LvmStorage(LvmPool):
         self._change("lvchange", *gone, *come, f"{self._ids()[0]}/{self._name(thing)}")
 
     def _destroy(self, thing: Thing) -> None:
-        presence = self._presence(thing)
+        report, name = self._report(), self._name(thing)
+        presence = self._judge(report, thing)
         if presence is Presence.ABSENT:
             return
-        name = self._name(thing)
         if presence is Presence.FOREIGN:
-            remedy = "rename it yourself with lvrename"
-            raise Foreign(f"cannot destroy {self._device(name)}: it is not ours", remedy=remedy)
+            is_volume = only(report, name) is not None
+            what = self._device(name) if is_volume else thing.place
+            remedy = "rename it yourself with lvrename" if is_volume else "move it away yourself"
+            raise Foreign(f"cannot destroy {what}: it is not ours", remedy=remedy)
         self._take_down(thing, name)
         if only(self._report(), name) is not None:
             self._refuse_used("destroy", thing)

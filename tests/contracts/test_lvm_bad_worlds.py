@@ -195,6 +195,21 @@ def test_a_mount_of_others_where_a_volume_would_be_filled_from_is_not_unmounted(
     assert [mount.path for mount in thin.host.table] == [str(place)]
 
 
+def test_a_directory_of_others_in_the_place_of_a_volume_is_left_as_it_is(thin: FakePool) -> None:
+    thin.release()
+    place = Path(thin.storage.volume_path("web", "log")).parent
+    place.mkdir(parents=True)
+    (place / "precious").write_text("x")
+    assert thin.storage.volume_presence("web", "log") is Presence.FOREIGN
+    for act in (
+        lambda: thin.storage.create_volume("web", LOG, RELEASE),
+        lambda: thin.storage.destroy_volume("web", "log"),
+    ):
+        with pytest.raises(Foreign, match=f"cannot destroy {place}: it is not ours"):
+            act()
+    assert (place / "precious").read_text() == "x"
+
+
 def test_a_mount_stacked_upon_a_volume_is_noticed(thin: FakePool) -> None:
     thin.jail()
     thin.host.table.append(Mounted(thin.storage.volume_path("web", "log"), None, True))
