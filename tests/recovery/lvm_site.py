@@ -10,8 +10,8 @@ from commands.config import Config
 from commands.drivers.base import Drivers, JailSpec, PoolSpec
 from commands.drivers.lvm import LvmStorage, NewVolumes
 from commands.drivers.lvm_report import name_of
-from commands.drivers.memory import MemoryBuilder, MemoryJails
-from commands.drivers.memory_world import BUILDING, World
+from commands.drivers.memory import MemoryBuilder, MemoryJails, MemoryWorld
+from commands.drivers.memory_world import BUILDING
 from commands.drivers.mounts import LinuxMounts, mounted, topmost
 from commands.errors import DriverError
 from tests.fakes.lvm import FakeLvm
@@ -91,7 +91,7 @@ class LvmSite(Site):
 class LvmJails(MemoryJails):
     """Jails that run on the device that is mounted at their root, with all their volumes mounted."""
 
-    def __init__(self, world: World, host: FakeLvmHost) -> None:
+    def __init__(self, world: MemoryWorld, host: FakeLvmHost) -> None:
         super().__init__(world)
         self._host = host
 
