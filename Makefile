@@ -9,7 +9,8 @@ STAMP   := $(VENV)/.installed
 
 # tool:Debian package; what the demo and the tests marked `real` call.
 SYSTEM_TOOLS := mkfs.btrfs:btrfs-progs lxc-start:lxc mmdebstrap:mmdebstrap ip:iproute2 losetup:util-linux ssh-keygen:openssh-client
-TEST_TOOLS   := strace:strace busybox:busybox-static sshd:openssh-server ss:iproute2 runc:runc crun:crun systemd-nspawn:systemd-container sudo:sudo
+TEST_TOOLS   := strace:strace busybox:busybox-static sshd:openssh-server ss:iproute2 runc:runc crun:crun systemd-nspawn:systemd-container sudo:sudo \
+                mkfs.xfs:xfsprogs setfacl:acl lvs:lvm2
 
 APT_INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 WITH_VENV   := PATH="$(abspath $(VENV))/bin:$$PATH:/usr/sbin:/sbin"
