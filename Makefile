@@ -10,7 +10,7 @@ STAMP   := $(VENV)/.installed
 # tool:Debian package; what the demo and the tests marked `real` call.
 SYSTEM_TOOLS := mkfs.btrfs:btrfs-progs lxc-start:lxc mmdebstrap:mmdebstrap ip:iproute2 losetup:util-linux ssh-keygen:openssh-client
 TEST_TOOLS   := strace:strace busybox:busybox-static sshd:openssh-server ss:iproute2 runc:runc crun:crun systemd-nspawn:systemd-container sudo:sudo \
-                chromium:chromium promtool:prometheus
+                mkfs.xfs:xfsprogs setfacl:acl lvs:lvm2 chromium:chromium promtool:prometheus
 
 APT_INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 WITH_VENV   := PATH="$(abspath $(VENV))/bin:$$PATH:/usr/sbin:/sbin"

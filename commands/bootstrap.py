@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from commands import __version__
 from commands.config import Config
 from commands.drivers.base import Drivers, Host, Jails, Storage
 from commands.drivers.btrfs_subvolumes import BtrfsHost
 from commands.drivers.identity import identify, login_uid
+from commands.drivers.trees import TreeHost
 from commands.errors import ConfigError, DriverError
 from commands.transactions.interrupt import Interrupt
 from ledger.authority import Person
@@ -99,7 +100,11 @@ class Runtimes(Mapping[str, Jails]):
         return len(self._makers)
 
 
-def make_drivers(config: Config, host: BtrfsHost, clock: Clock, interrupt: Interrupt) -> Drivers:
+class AnyHost(BtrfsHost, TreeHost, Protocol):
+    """A host that every storage driver can work on."""
+
+
+def make_drivers(config: Config, host: AnyHost, clock: Clock, interrupt: Interrupt) -> Drivers:
     """The drivers that the configuration asks for, on one host: those of the system that the host says it is.
 
     Only these are loaded: while a jail is down, and at the start of a command, nothing else is to be read.
@@ -162,17 +167,28 @@ def _on_freebsd(config: Config, host: BtrfsHost, clock: Clock) -> "Platform":
     )
 
 
-def _storage(config: Config, host: BtrfsHost, mounts: "ZfsMounts") -> Storage:
+def _storage(config: Config, host: AnyHost, mounts: "ZfsMounts") -> Storage:
     from commands.transactions.pool import pool_spec
 
     pool = pool_spec(config)
-    if pool.driver == "zfs":
-        from commands.drivers.zfs import ZfsStorage
+    match config.storage.driver:
+        case "btrfs":
+            from commands.drivers.btrfs import BtrfsStorage
 
-        return ZfsStorage(host, mounts, pool)
-    from commands.drivers.btrfs import BtrfsStorage
+            return BtrfsStorage(host, pool)
+        case "zfs":
+            from commands.drivers.zfs import ZfsStorage
 
-    return BtrfsStorage(host, pool)
+            return ZfsStorage(host, mounts, pool)
+        case "directory":
+            from commands.drivers.directory import DirectoryStorage
+
+            return DirectoryStorage(host, pool)
+        case "lvm":
+            from commands.drivers.lvm import LvmStorage, NewVolumes
+
+            wanted = config.storage
+            return LvmStorage(host, pool, NewVolumes(wanted.file_system, wanted.root_size, wanted.volume_size))
 
 
 def make_origin(boot_id: str, invoked: tuple[str, ...], person: Person | None = None) -> Origin:

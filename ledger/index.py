@@ -25,9 +25,11 @@ _PUT_TRANSACTION = (
     "last_seq = excluded.last_seq, "
     "reason = excluded.reason, ticket = excluded.ticket, approval = excluded.approval"
 )
-#: What the column ``approval`` contains where one is owed: beside the approval, if there is one, until when it is due.
-#: (In a text within JSON the quotes would be escaped.)
-_OWED = '"owed":'
+# The conditions are those of the partial indexes, to the letter.
+_WAITING = "WHERE state IN ('planned', 'approved') ORDER BY begun_seq"
+#: The column ``approval`` has, beside the approval if there is one, until when one is due. (In a text within JSON the
+#: quotes would be escaped.)
+_OWING = """WHERE approval GLOB '*"owed":*' ORDER BY begun_seq"""
 _PUT_TARGET = (
     "INSERT INTO targets (target, state, transaction_id, seq) VALUES (?, ?, ?, ?) ON CONFLICT (target) DO UPDATE "
     "SET state = excluded.state, transaction_id = excluded.transaction_id, seq = excluded.seq "
@@ -151,12 +153,12 @@ def open_rows(connection: sqlite3.Connection) -> list[TransactionRow]:
 
 def waiting_rows(connection: sqlite3.Connection) -> list[TransactionRow]:
     """The plans that wait to be approved or run, oldest first."""
-    return select_transactions(connection, "WHERE state IN ('planned', 'approved') ORDER BY begun_seq")
+    return select_transactions(connection, _WAITING)
 
 
 def owing_rows(connection: sqlite3.Connection) -> list[TransactionRow]:
     """The emergencies that nobody has answered for yet, oldest first."""
-    return select_transactions(connection, "WHERE approval GLOB ? ORDER BY begun_seq", (f"*{_OWED}*",))
+    return select_transactions(connection, _OWING)
 
 
 def select_transactions(

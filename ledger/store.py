@@ -22,7 +22,7 @@ from ledger.index import Stream, TransactionRow
 from ledger.merkle import Frontier
 from ledger.rows import Row, Tail, damaged
 
-#: What a commit may take beside its records: pages of two tables and six indexes, log and shared index.
+#: What a commit may take beside its records: pages of two tables and eight indexes, log and shared index.
 _COMMIT_BYTES = 128 << 10
 #: SQLite's shared index, which grows in these steps.
 _INDEX_BYTES = 64 << 10

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from commands.bootstrap import ROOT, Session, compose
 from commands.config import Config
+from commands.drivers.base import Drivers
 from commands.drivers.memory import MemoryWorld
 from commands.errors import DriverError
 from commands.transactions.interrupt import Interrupt
@@ -116,16 +117,24 @@ class Site:
         actor = Actor(uid=0, login="root", login_uid=None, invoked=("test",), tty=None)
         origin = Origin(host_id="host", boot_id=self.boot, engine_version="0", actor=actor)
         with GatedLedger.create(self.directory, origin, self.world.clock) as ledger:
-            drivers = self.world.drivers()
             session = compose(
-                self.config, ledger, drivers, self.interrupt, self._observe, self.boot, person=self.person
+                self.config, ledger, self.drivers(), self.interrupt, self._observe, self.boot, person=self.person
             )
             session.requests._new_id = session.recoverer._new_id = self.new_id
-            ledger.gate = self.world.gate = gate or (lambda _point: None)
+            ledger.gate = gate or (lambda _point: None)
+            self.guard(ledger.gate)
             try:
                 yield session
             finally:
-                self.world.gate = lambda _point: None
+                self.guard(lambda _point: None)
+
+    def drivers(self) -> Drivers:
+        """The drivers of the host."""
+        return self.world.drivers()
+
+    def guard(self, gate: Callable[[str], None]) -> None:
+        """Let every look and every change of the host pass the gate."""
+        self.world.gate = gate
 
     def new_id(self) -> str:
         return f"{next(self._ids):08d}"
@@ -161,6 +170,20 @@ class Site:
     def reboot(self) -> None:
         self.boot = f"boot-{int(self.boot.partition('-')[2]) + 1}"
         self.world.reboot()
+
+    def spoil(self, release: str) -> None:
+        """Let no jail get well on a release."""
+        self.world.unhealthy.add(release)
+
+    def save(self) -> object:
+        """The whole host as it is now, for ``load``."""
+        return dict(self.world.state)
+
+    def load(self, saved: object) -> None:
+        """Put the host back."""
+        assert isinstance(saved, dict)
+        self.world.state.clear()
+        self.world.state.update(saved)
 
     def host(self) -> dict[str, str]:
         """The host, without data snapshots: those are kept on every way out."""

@@ -23,6 +23,10 @@ from ledger.reader import LedgerReader
 TOOLS = {
     "btrfs": ("btrfs", "mkfs.btrfs", "mount", "umount", "cp", "truncate"),
     "zfs": ("zfs", "zpool", "mount", "umount", "cp", "find", "chmod"),
+    "directory": ("mount", "umount", "cp", "rm", "find"),
+    "lvm": ("lvs", "lvcreate", "lvchange", "lvremove", "lvrename", "blkid", "mount", "umount", "cp", "find", "od"),
+    "ext4": ("mkfs.ext4",),
+    "xfs": ("mkfs.xfs",),
     "lxc": ("lxc-start", "lxc-stop", "lxc-info", "lxc-attach"),
     "nspawn": ("systemd-nspawn", "nsenter", "setpriv", "unshare"),
     "jail": ("jail", "jls", "jexec", "mount", "umount"),
@@ -129,6 +133,7 @@ def _tools(config: Config | None) -> Iterator[Finding]:
         runtimes = {jail.runtime or DEFAULT_RUNTIME for jail in config.jail.values() if jail.driver == "oci"}
         known["oci"] = tuple(sorted(runtimes))
         wanted = {"checkpoints", config.storage.driver, *(jail.driver for jail in config.jail.values())}
+        wanted |= {config.storage.file_system} if config.storage.driver == "lvm" else set()
         wanted |= {template.bootstrap for template in config.template.values()}
         wanted |= {"apt" for template in config.template.values() if template.upgrade == "apt"}
     for driver in sorted(wanted & known.keys()):
@@ -283,6 +288,9 @@ def _pool(config: Config) -> Iterator[Finding]:
     metadata = space.metadata_free_bytes
     told = f"{size(space.data_free_bytes)} of {size(space.size_bytes)} free"
     told += f", metadata {size(metadata)} free" if metadata is not None else ""
-    is_low = space.data_free_bytes < config.storage.keep_free or (metadata or _LOW_BYTES) < _LOW_BYTES
+    reserve = space.metadata_reserve_bytes
+    is_low = space.data_free_bytes < config.storage.keep_free or (metadata is not None and metadata < reserve)
     remedy = "`rootswap release destroy` what is not used any more"
     yield Finding("pool", "bad", told, remedy) if is_low else Finding("pool", "ok", f"{pool.path}, {told}")
+    if space.caution is not None:
+        yield Finding("pool", "warning", space.caution)

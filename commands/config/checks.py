@@ -7,7 +7,15 @@ from difflib import get_close_matches
 from pathlib import PurePosixPath
 
 from commands.config.policy_checks import in_jail_policy, in_policy
-from commands.config.shapes import Config, HealthConfig, JailConfig, NetworkConfig, SinkConfig, TemplateConfig
+from commands.config.shapes import (
+    Config,
+    HealthConfig,
+    JailConfig,
+    NetworkConfig,
+    SinkConfig,
+    StorageConfig,
+    TemplateConfig,
+)
 
 KeyPath = tuple[str, ...]
 Found = Iterator[tuple[KeyPath, str]]
@@ -17,6 +25,9 @@ _TCP = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]/\s]+):(\d{1,5})")
 _HTTP = re.compile(r"https?://[^\s/]\S*")
 _RUNTIME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|/(?!.*\.\.)[^\n]+")
 _SYSLOG = re.compile(r"(?:udp|tcp)://[^\s/]+:\d{1,5}|unix:/\S+")
+_THIN_POOL = re.compile(r"[A-Za-z0-9+_.][A-Za-z0-9+_.-]*/[A-Za-z0-9+_.][A-Za-z0-9+_.-]*")
+#: What mkfs.xfs(8) refuses to go below, and what leaves ext4 room for a journal.
+_SMALLEST_BYTES = {"ext4": 64 << 20, "xfs": 300 << 20}
 _MAX_PORT = 65535
 #: As zfs(8) has it, less the blanks; never the data set of the zpool itself.
 _DATASET = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*(/[A-Za-z0-9][A-Za-z0-9_.:-]*)+")
@@ -67,21 +78,45 @@ def _in_places(config: Config) -> Found:
 
 
 def _in_storage(config: Config) -> Found:
+    """Each driver has keys of its own."""
     storage = config.storage
-    if storage.driver != "zfs":
-        if storage.dataset is not None:
-            yield ("storage", "dataset"), 'it needs driver = "zfs"'
-        return
-    if storage.image is not None:
-        yield ("storage", "image"), 'it needs driver = "btrfs"; rootswap makes no zpool'
-    if storage.dataset is None:
+    if storage.dataset is not None and storage.driver != "zfs":
+        yield ("storage", "dataset"), 'it needs driver = "zfs"'
+    if storage.thin_pool is not None and storage.driver != "lvm":
+        yield ("storage", "thin_pool"), 'it needs driver = "lvm"'
+    if storage.image is not None and storage.driver != "btrfs":
+        makes = {"zfs": "; rootswap makes no zpool", "lvm": "; rootswap makes no thin pool"}
+        yield ("storage", "image"), f'it needs driver = "btrfs"{makes.get(storage.driver, "")}'
+    match storage.driver:
+        case "zfs":
+            yield from _in_dataset(storage.dataset)
+        case "lvm":
+            yield from _in_thin_pool(storage)
+        case _:
+            pass
+
+
+def _in_dataset(dataset: str | None) -> Found:
+    if dataset is None:
         yield ("storage", "dataset"), 'it is missing; driver = "zfs" needs one, as "tank/rootswap"'
-    elif not _DATASET.fullmatch(storage.dataset) or len(storage.dataset) > _DATASET_LENGTH:
+    elif not _DATASET.fullmatch(dataset) or len(dataset) > _DATASET_LENGTH:
         yield (
             ("storage", "dataset"),
-            f'{storage.dataset[:60]!r} is not a data set in a zpool, as "tank/rootswap", of at most '
+            f'{dataset[:60]!r} is not a data set in a zpool, as "tank/rootswap", of at most '
             f"{_DATASET_LENGTH} characters",
         )
+
+
+def _in_thin_pool(storage: StorageConfig) -> Found:
+    pool = storage.thin_pool
+    if pool is None:
+        yield ("storage", "thin_pool"), 'it is missing; driver = "lvm" needs one, as "vg0/thin"'
+    elif not _THIN_POOL.fullmatch(pool):
+        yield ("storage", "thin_pool"), f"{pool[:60]!r} is not GROUP/POOL, the names of a volume group and a thin pool"
+    for key, size in (("root_size", storage.root_size), ("volume_size", storage.volume_size)):
+        if size < _SMALLEST_BYTES[storage.file_system]:
+            smallest = _SMALLEST_BYTES[storage.file_system] >> 20
+            yield ("storage", key), f"it is less than the {smallest} MiB that {storage.file_system} needs"
 
 
 def _in_template(template: TemplateConfig) -> Found:
@@ -158,8 +193,11 @@ def _in_quotas(jail: JailConfig, config: Config) -> Found:
     for name, quota in jail.quotas.items():
         if name not in jail.volumes:
             yield ("quotas", name), f"there is no volume {name}"
-        elif config.storage.driver != "zfs":
-            yield ("quotas", name), 'it needs driver = "zfs" in the [storage] table'
+        elif config.storage.driver not in ("zfs", "lvm"):
+            yield ("quotas", name), 'it needs driver = "zfs" or "lvm" in the [storage] table'
+        elif config.storage.driver == "lvm" and quota < _SMALLEST_BYTES[config.storage.file_system]:
+            smallest = _SMALLEST_BYTES[config.storage.file_system] >> 20
+            yield ("quotas", name), f"it is less than the {smallest} MiB that {config.storage.file_system} needs"
         elif quota <= 0:
             yield ("quotas", name), "it has to be more than 0"
 

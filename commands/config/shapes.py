@@ -63,17 +63,23 @@ class Section(BaseModel):
 
 
 class StorageConfig(Section):
-    """Where templates, releases and volumes live: a mounted Btrfs, an image that rootswap makes and mounts, or ZFS.
+    """Where templates, releases and volumes live.
 
-    ``dataset`` is what rootswap makes in a zpool that is there, and mounts at ``path``.
+    ``zfs``: a ``dataset`` that rootswap makes in a zpool that is there, and mounts at ``path``.
+    ``btrfs``: a mounted Btrfs, or an ``image`` that rootswap makes and mounts. ``directory``: any directory. ``lvm``: a
+    ``thin_pool``, with ``path`` for its mount points; ``file_system`` and the sizes are for what is made from now on.
     """
 
-    driver: Literal["btrfs", "zfs"] = "btrfs"
+    driver: Literal["btrfs", "directory", "lvm", "zfs"] = "btrfs"
     path: Path = "/var/lib/rootswap/pool"
     dataset: str | None = None
     image: Path | None = None
     size: Size = 20 << 30
     keep_free: Size = 512 << 20
+    thin_pool: str | None = None
+    file_system: Literal["ext4", "xfs"] = "ext4"
+    root_size: Size = 10 << 30
+    volume_size: Size = 10 << 30
 
 
 class TemplateConfig(Section):

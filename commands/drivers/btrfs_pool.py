@@ -9,38 +9,21 @@ import os
 import re
 
 from commands.drivers.base import PoolSpec, Presence, Space
-from commands.drivers.btrfs_subvolumes import BtrfsHost
+from commands.drivers.layout import PoolLayout, foreign_pool
 from commands.drivers.marks import read_mark, write_mark
 from commands.drivers.mounts import mounted, topmost
+from commands.drivers.objects import HOME
 from commands.errors import DriverError, Foreign
 
-KINDS = ("templates", "releases", "volumes", "snapshots", "trash")
 MIB = 1024 * 1024
 #: Smaller ones leave Btrfs no room for its own needs.
 SMALLEST_IMAGE_BYTES = 256 * MIB
 #: The image is sparse: it takes space as it fills. Less than this to begin with is not worth the try.
 _FREE_BYTES = 1024 * MIB
-_HOME = "rootswap"
-_MARK = ".rootswap-pool"
 
 
-class BtrfsPool:
-    """Where everything lies: ``POOL/rootswap``, open to root alone."""
-
-    def __init__(self, host: BtrfsHost, pool: PoolSpec) -> None:
-        self._host = host
-        self._pool = pool
-
-    @property
-    def _home(self) -> str:
-        return f"{self._pool.path}/{_HOME}"
-
-    def _laid_out(self) -> str:
-        """The home, having made sure that the pool is mounted: the directory beneath must not be taken for it."""
-        if self._host.stat(f"{self._home}/{_MARK}") is None:
-            remedy = "mount it, or create it with `rootswap init`"
-            raise DriverError(f"cannot use the pool at {self._pool.path}: it is not mounted or not ours", remedy=remedy)
-        return self._home
+class BtrfsPool(PoolLayout):
+    """Where everything lies: on a Btrfs that is mounted at the path of the pool."""
 
     def pool_presence(self, pool: PoolSpec) -> Presence:
         """Whether the pool is laid out and ours; PARTIAL when its creation was interrupted or it is not mounted."""
@@ -64,45 +47,15 @@ class BtrfsPool:
             return Presence.ABSENT
         return Presence.PARTIAL if file is None else Presence.PRESENT
 
-    def _layout_presence(self, pool: PoolSpec) -> Presence:
-        home = f"{pool.path}/{_HOME}"
-        match read_mark(self._host, f"{home}/{_MARK}", "pool"):
-            case "built":
-                return Presence.PRESENT
-            case "building":
-                return Presence.PARTIAL
-            case "foreign":
-                return Presence.FOREIGN
-            case "none" if self._host.stat(home) is None:
-                return Presence.PARTIAL if pool.image is not None else Presence.ABSENT
-            case "none":
-                begun = set(self._host.entries(home)) <= {f".{_MARK}.new"}
-                return Presence.PARTIAL if begun else Presence.FOREIGN
-
-    def create_pool(self, pool: PoolSpec) -> None:
-        """Make the image and its file system where asked, mount it, and lay out the marked directory tree.
-
-        Goes on where an interrupted creation stopped. Without an image, a Btrfs must be mounted at the path.
-        """
-        match self.pool_presence(pool):
-            case Presence.PRESENT:
-                return
-            case Presence.FOREIGN:
-                raise _foreign("create", pool)
-            case Presence.ABSENT | Presence.PARTIAL:
-                pass
+    def _make_ground(self, pool: PoolSpec) -> None:
+        """Make the image where asked and mount it; without one, a Btrfs must be mounted at the path."""
         if pool.image is not None:
             self._make_image(pool, pool.image)
         self.mount_pool(pool)
-        home = f"{pool.path}/{_HOME}"
-        self._host.make_directory(home, 0o700)
-        write_mark(self._host, f"{home}/{_MARK}", "pool", "building")
-        for kind in KINDS:
-            self._host.make_directory(f"{home}/{kind}", 0o700)
-        self._host.sync(home)
+
+    def _seal_ground(self, pool: PoolSpec) -> None:
         if pool.image is not None:
             write_mark(self._host, _image_mark(pool.image), pool.image, "built")
-        write_mark(self._host, f"{home}/{_MARK}", "pool", "built")
 
     def _make_image(self, pool: PoolSpec, image: str) -> None:
         """Make the image with a file system, unless there is a finished or mounted one."""
@@ -130,7 +83,7 @@ class BtrfsPool:
             case Presence.ABSENT:
                 return
             case Presence.FOREIGN:
-                raise _foreign("remove", pool)
+                raise foreign_pool("remove", pool)
             case Presence.PRESENT | Presence.PARTIAL:
                 pass
         if pool.image is not None and self._holds_finished(pool.image):
@@ -147,23 +100,11 @@ class BtrfsPool:
         return read_mark(self._host, _image_mark(image), image) == "built" and self._host.stat(image) is not None
 
     def _clear_layout(self, pool: PoolSpec) -> None:
-        home = f"{pool.path}/{_HOME}"
-        for kind in KINDS:
-            for name in self._host.entries(f"{home}/{kind}"):
-                if self._host.entries(f"{home}/{kind}/{name}") or kind in ("releases", "trash"):
-                    raise DriverError(f"cannot remove the pool at {pool.path}: it holds {kind}/{name}")
-        stray = set(self._host.entries(pool.path)) - {_HOME} if pool.image is not None else set()
+        self._require_empty(pool)
+        stray = set(self._host.entries(pool.path)) - {HOME} if pool.image is not None else set()
         if stray:
             raise DriverError(f"cannot remove the pool at {pool.path}: it holds {min(stray)}, which is not ours")
-        if self._host.stat(home) is None:
-            return
-        write_mark(self._host, f"{home}/{_MARK}", "pool", "building")
-        for kind in KINDS:
-            for name in self._host.entries(f"{home}/{kind}"):
-                self._host.remove(f"{home}/{kind}/{name}")
-            self._host.remove(f"{home}/{kind}")
-        self._host.remove(f"{home}/{_MARK}")
-        self._host.remove(home)
+        self._remove_layout(pool)
 
     def pool_mounted(self, pool: PoolSpec) -> Presence:
         """Whether the pool is mounted where it belongs; FOREIGN when something else is mounted there."""
@@ -188,7 +129,7 @@ class BtrfsPool:
             case Presence.PRESENT:
                 return
             case Presence.FOREIGN:
-                raise _foreign("mount", pool)
+                raise foreign_pool("mount", pool)
             case Presence.ABSENT | Presence.PARTIAL:
                 pass
         if pool.image is None:
@@ -204,7 +145,7 @@ class BtrfsPool:
         """Unmount the pool's image; a mount of the administrator's stays."""
         match self.pool_mounted(pool):
             case Presence.FOREIGN:
-                raise _foreign("unmount", pool)
+                raise foreign_pool("unmount", pool)
             case Presence.PRESENT if pool.image is not None:
                 self._host.run(["umount", "--", pool.path])
             case _:
@@ -240,8 +181,3 @@ def parse_usage(usage: str) -> Space:
 
 def _image_mark(image: str) -> str:
     return f"{image}.rootswap"
-
-
-def _foreign(verb: str, pool: PoolSpec) -> Foreign:
-    remedy = f"look at what is at {pool.path}{f' and {pool.image}' if pool.image else ''}, and move it away yourself"
-    return Foreign(f"cannot {verb} the pool at {pool.path}: something that is not ours is there", remedy=remedy)

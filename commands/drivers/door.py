@@ -16,7 +16,10 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What lstat tells of a path. ``device`` and ``inode`` together identify a file on this boot."""
+    """What lstat tells of a path. ``device`` and ``inode`` together identify a file on this boot.
+
+    ``rdev`` is the number of the device that a device file stands for, 0 for any other file.
+    """
 
     device: int
     inode: int
@@ -26,6 +29,7 @@ class Stat:
     is_directory: bool
     is_symlink: bool
     is_file: bool
+    rdev: int = 0
 
 
 class Host(Protocol):

@@ -5,6 +5,7 @@ Only ``commands.drivers.host`` uses this. Every OSError leaves here as a DriverE
 
 import ctypes
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -133,6 +134,7 @@ class LocalFiles:
             is_directory=stat.S_ISDIR(found.st_mode),
             is_symlink=stat.S_ISLNK(found.st_mode),
             is_file=stat.S_ISREG(found.st_mode),
+            rdev=found.st_rdev,
         )
 
     def read_link(self, path: str) -> str:
@@ -166,6 +168,21 @@ class LocalFiles:
             found = os.statvfs(path)
         return found.f_bavail * found.f_frsize
 
+    def size_bytes(self, path: str) -> int:
+        """The size of the file system of ``path``. Not in the Protocol Host."""
+        with told(f"cannot ask for the size of the file system of {path}"):
+            found = os.statvfs(path)
+        return found.f_blocks * found.f_frsize
+
+    def tree_digest(self, path: str) -> str:
+        """A digest of what the file system tells of each file in a directory; nothing is read or followed.
+
+        Of what is mounted in it only the place counts. Not in the Protocol Host: on another machine, each look would
+        be a message.
+        """
+        with told(f"cannot look over {path}"):
+            return _tree_digest(path)
+
     def sync(self, path: str) -> None:
         """Make everything written to the file system of ``path`` durable."""
         with told(f"cannot sync the file system of {path}"):
@@ -178,6 +195,23 @@ class LocalFiles:
                     raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
             finally:
                 os.close(descriptor)
+
+
+def _tree_digest(path: str) -> str:
+    """SHA-256 over a line for each file, in an order that is always the same; a name cannot look like another line."""
+    digest = hashlib.sha256()
+    root = os.lstat(path)
+    todo = [(b"", root)]
+    while todo:
+        inside, found = todo.pop()
+        numbers = (found.st_mode, found.st_uid, found.st_gid, found.st_size, found.st_ino, found.st_rdev)
+        times = (found.st_mtime_ns, found.st_ctime_ns)
+        digest.update(b"%b\0%b\n" % (inside, " ".join(map(str, (*numbers, *times))).encode()))
+        if stat.S_ISDIR(found.st_mode) and found.st_dev == root.st_dev:
+            with os.scandir(os.path.join(os.fsencode(path), inside)) as entries:
+                below = [(os.path.join(inside, one.name), one.stat(follow_symlinks=False)) for one in entries]
+            todo += sorted(below, key=lambda entry: entry[0])
+    return digest.hexdigest()
 
 
 def _write_new(path: str, chunks: Iterable[bytes], mode: int) -> None:

@@ -1,7 +1,7 @@
 """The first process of a jail: what its root is, asked of the kernel."""
 
 from commands.drivers.base import Host, Source
-from commands.drivers.mounts import parse_mounts, topmost
+from commands.drivers.mounts import is_from, parse_mounts, topmost
 
 
 def root_is(host: Host, pid: int, source: Source) -> bool:
@@ -16,4 +16,4 @@ def root_is(host: Host, pid: int, source: Source) -> bool:
     if host.stat(f"/proc/{pid}/root", follow=True) is None:
         return False
     root = topmost(parse_mounts(host.read(f"/proc/{pid}/mountinfo").decode(errors="surrogateescape")), "/")
-    return root is not None and (root.kind, root.source) == (source.kind, source.what)
+    return root is not None and is_from(host, root, source)

@@ -35,6 +35,7 @@ if [ -p "$pipe" ]; then : <>"$pipe"; else rm -f "$pipe" && mkfifo "$pipe"; fi ||
 } <"$pipe" >/dev/null 2>&1 &
 shift 3; [ $# = 0 ] || exec "$@"
 """
+_RELEASE = '[ ! -p "$1/output.pipe" ] || : <>"$1/output.pipe"'
 _INTO = 'pipe=$1/output.pipe; shift; exec "$@" >"$pipe" 2>&1'
 
 
@@ -45,6 +46,11 @@ def keep_output(host: Host, home: str, cgroup: str, then: Sequence[str] = ()) ->
     """
     argv = ["/bin/sh", "-c", _KEEP, "sh", home, str(_LIMIT_BYTES), cgroup, *then]
     return host.run(argv, check=not then, holds_lock=False).status
+
+
+def release_output(host: Host, home: str) -> None:
+    """Let go of what waits to keep the output of a start that never came; it does not disturb what is at work."""
+    host.run(["/bin/sh", "-c", _RELEASE, "sh", home])
 
 
 def into_output(home: str, argv: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from commands.drivers.base import Completed, Host, JailSpec, JailState, Source
+from commands.drivers.first_process import root_is
 from commands.drivers.jail_layout import cgroup_of
 from commands.drivers.lxc_config import rendered
 from commands.drivers.trusted import require_trusted
@@ -68,15 +69,9 @@ class LxcJails:
         return state
 
     def runs_on(self, jail: JailSpec, source: Source) -> bool:
-        """Whether the jail's first process has the directory ``source`` as its root."""
-        if source.kind != "bind":
-            raise DriverError(f"cannot compare the root of jail {jail.name} with a {source.kind}")
+        """Whether the root of the jail's first process is ``source``."""
         state, pid = self._seen(jail)
-        if state is not JailState.RUNNING or pid is None:
-            return False
-        has = self._host.stat(f"/proc/{pid}/root", follow=True)
-        wanted = self._host.stat(source.what, follow=True)
-        return has is not None and wanted is not None and (has.device, has.inode) == (wanted.device, wanted.inode)
+        return state is JailState.RUNNING and pid is not None and root_is(self._host, pid, source)
 
     def start(self, jail: JailSpec) -> None:
         """Start the jail; returns when its command was executed. What is left of a crashed start is killed first."""

@@ -3,6 +3,7 @@
 Paths are canonical: a mount through a symlink is refused, since the kernel's table shows real paths only.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ from commands.drivers.base import Host, Source
 from commands.errors import DriverError, Foreign
 
 _TABLE = "/proc/self/mountinfo"
+#: What keeps a file system from writing to its device even though it is mounted read-only: a journal is not replayed.
+#: All snapshots of one XFS have one UUID, of which a second is refused without ``nouuid``. See ext4(5) and xfs(5).
+_ALWAYS = {"xfs": ("nouuid",)}
+_READ_ONLY = {"ext4": ("noload",), "xfs": ("nouuid", "norecovery")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,10 @@ class LinuxMounts:
         if top is None:
             self._host.make_directory(path)
             self._host.resolve_beneath("/", path)
-            self._host.run(["mount", *_options(source), "--", source.what, path])
+            if source.kind == "device":
+                mount_device(self._host, source.what, path, writable=False)
+            else:
+                self._host.run(["mount", *_options(source), "--", source.what, path])
         elif not self._is(top, source):
             raise Foreign(f"cannot mount {source.what} at {path}: {top.source} is mounted there")
         elif not top.read_only:  # an engine was killed between mount(8)'s two system calls
@@ -89,9 +97,51 @@ class LinuxMounts:
 
     def _is(self, mount: Mount, source: Source) -> bool:
         if source.kind != "bind":
-            return (mount.kind, mount.source) == (source.kind, source.what)
+            return is_from(self._host, mount, source)
         here, there = self._host.stat(mount.path, follow=True), self._host.stat(source.what, follow=True)
         return here is not None and there is not None and (here.device, here.inode) == (there.device, there.inode)
+
+
+def is_from(host: Host, mount: Mount, source: Source) -> bool:
+    """Whether a mount, of whatever process, is the whole of a device or data set; a bind is known by its directory."""
+    if source.kind == "device":
+        return _shows(mount, _number(host, source.what))
+    return (mount.kind, mount.source) == (source.kind, source.what)
+
+
+def is_mount_of(host: Host, path: str, device: str) -> bool:
+    """Whether the topmost mount at ``path`` is the file system of a device."""
+    top = topmost(mounted(host), path)
+    return top is not None and _shows(top, _number(host, device))
+
+
+def mounts_of_device(host: Host, device: str) -> list[Mount]:
+    """Every mount of a device, or of a part of it."""
+    number = _number(host, device)
+    return [mount for mount in mounted(host) if mount.device == number]
+
+
+def mount_device(host: Host, device: str, path: str, *, writable: bool) -> None:
+    """Mount the file system of a device, with what its kind needs; nothing is written to it unless ``writable``.
+
+    The kind is asked of the device, past any cache of blkid(8). Raises DriverError when there is none.
+    """
+    kind = host.run(["blkid", "-p", "-s", "TYPE", "-o", "value", "--", device], check=False).stdout.strip()
+    if not kind:
+        raise DriverError(f"cannot mount {device} at {path}: there is no file system on it, or no such device")
+    options = ["rw" if writable else "ro", *(_ALWAYS if writable else _READ_ONLY).get(kind, ())]
+    host.run(["mount", "-t", kind, "-o", ",".join(options), "--", device, path])
+
+
+def _shows(mount: Mount, device: str | None) -> bool:
+    """By number: the kernel may know a device by another name, as /dev/mapper/VG-LV."""
+    return (mount.device, mount.root) == (device, "/")
+
+
+def _number(host: Host, device: str) -> str | None:
+    """Major and minor number of a device, as the mount table tells them; None if it is no device."""
+    found = host.stat(device, follow=True)
+    return None if found is None or found.rdev == 0 else f"{os.major(found.rdev)}:{os.minor(found.rdev)}"
 
 
 def mounted(host: Host) -> tuple[Mount, ...]:
@@ -104,6 +154,21 @@ def topmost(mounts: Sequence[Mount], path: str) -> Mount | None:
     here = [mount for mount in mounts if mount.path == path]
     covered = {mount.parent for mount in here}
     return next((mount for mount in here if mount.id not in covered), None)
+
+
+def mounts_of(mounts: Sequence[Mount], directory: str) -> list[Mount]:
+    """The mounts that show a directory or a part of it, wherever they are, and those that lie in it."""
+    above = [mount.path for mount in mounts if f"{directory}/".startswith(f"{mount.path.rstrip('/')}/")]
+    carrier = topmost(mounts, max((path for path in above if path != directory), key=len, default="/"))
+    if carrier is None:
+        raise DriverError(f"cannot tell what {directory} is mounted from: the mount table does not show it")
+    inside = carrier.root.rstrip("/") + directory.removeprefix(carrier.path.rstrip("/"))
+    return [
+        mount
+        for mount in mounts
+        if f"{mount.path}/".startswith(f"{directory}/")
+        or (mount.device == carrier.device and f"{mount.root}/".startswith(f"{inside}/"))
+    ]
 
 
 def parse_mounts(table: str) -> tuple[Mount, ...]:

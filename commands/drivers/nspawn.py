@@ -17,7 +17,7 @@ from commands.drivers.base import Completed, Host, JailSpec, JailState, Source
 from commands.drivers.cgroups import BESIDE, POLL_S, Cgroup, required_mount, until, with_private_view
 from commands.drivers.first_process import root_is
 from commands.drivers.jail_layout import cgroup_of
-from commands.drivers.kept_output import into_output, keep_output, kept_bytes, kept_since
+from commands.drivers.kept_output import into_output, keep_output, kept_bytes, kept_since, release_output
 from commands.drivers.netns import make_network, namespace_of, remove_network, require_network_tools
 from commands.drivers.nspawn_command import enter_command, machine_of, start_command, unit_command
 from commands.drivers.oci_config import signal_word
@@ -144,6 +144,7 @@ class NspawnJails:
             case 0:
                 pass
             case 3:
+                self._remove(jail)
                 raise DriverError(f"cannot start jail {jail.name}: somebody has taken the start back")
             case _:
                 raise DriverError(f"cannot start jail {jail.name}: its output cannot be kept in {home}")
@@ -175,6 +176,8 @@ class NspawnJails:
             removed = self._host.run(["/bin/sh", "-c", _RENEW, "sh", group.path, ""], check=False)
             if removed.status == 0:
                 break
+        if not self._has_systemd():
+            release_output(self._host, self._home(jail))
         remove_network(self._host, jail, self._home(jail))
 
     # --- looking ---

@@ -15,7 +15,7 @@ from commands.drivers.base import Completed, Host, JailSpec, JailState, Source
 from commands.drivers.cgroups import BESIDE, Cgroup, cgroup_mount, required_mount, until, with_private_view
 from commands.drivers.first_process import root_is
 from commands.drivers.jail_layout import cgroup_of
-from commands.drivers.kept_output import into_output, keep_output
+from commands.drivers.kept_output import into_output, keep_output, release_output
 from commands.drivers.netns import make_network, namespace_of, remove_network, require_network_tools
 from commands.drivers.oci_config import rendered, signal_word
 from commands.drivers.trusted import require_trusted
@@ -117,6 +117,8 @@ class OciJails:
             if self._tell(jail) and not self._ends(jail, min(_PAUSED_AFTER_S, jail.stop_timeout_s)):
                 self._wake(jail)
                 self._ends(jail, jail.stop_timeout_s - (self._clock.monotonic_ns() - begun) / 1e9)
+        elif self._host.stat(self._state(jail)) is None:
+            release_output(self._host, self._home(jail))
         self._forget(jail)
 
     def execute(self, jail: JailSpec, argv: Sequence[str], timeout_s: float) -> Completed:

@@ -20,16 +20,21 @@ class Presence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Room left in a pool. Metadata can run out first; None where the storage keeps no separate account."""
+    """Room left in a pool. Metadata can run out first; None where the storage keeps no separate account.
+
+    With less than ``metadata_reserve_bytes`` of it, snapshots begin to fail. ``caution`` says what else to watch.
+    """
 
     data_free_bytes: int
     metadata_free_bytes: int | None
     size_bytes: int
+    metadata_reserve_bytes: int = 64 << 20
+    caution: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What can be mounted: ``bind`` of a directory, or a device or data set of a file system type."""
+    """What can be mounted: ``bind`` of a directory, a ``device``, or a data set of a file system type."""
 
     kind: str
     what: str
@@ -39,6 +44,7 @@ class PoolSpec(BaseModel):
     """Where the pool is; with ``image``, a sparse file of ``size_bytes`` that rootswap makes and mounts itself.
 
     With ``dataset``, a ZFS data set that rootswap makes in a zpool of the administrator's and mounts at ``path``.
+    ``thin_pool`` is ``GROUP/POOL`` of LVM, the mount points of which are beneath ``path``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -47,6 +53,7 @@ class PoolSpec(BaseModel):
     image: str | None = None
     size_bytes: int | None = None
     dataset: str | None = None
+    thin_pool: str | None = None
 
 
 class Volume(BaseModel):

@@ -9,5 +9,10 @@ def pool_spec(config: Config) -> PoolSpec:
     storage = config.storage
     size = storage.size if storage.image else None
     return PoolSpec(
-        driver=storage.driver, path=storage.path, image=storage.image, size_bytes=size, dataset=storage.dataset
+        driver=storage.driver,
+        path=storage.path,
+        image=storage.image,
+        size_bytes=size,
+        dataset=storage.dataset,
+        thin_pool=storage.thin_pool,
     )

@@ -25,8 +25,6 @@ from ledger.writer import LedgerWriter
 
 #: What the ledger's file system must have left at the start: a full disk must not strand a stopped jail.
 LEDGER_RESERVE_BYTES = 16 << 20
-#: Btrfs runs out of metadata before it runs out of data; below this, snapshots begin to fail.
-METADATA_RESERVE_BYTES = 64 << 20
 #: A snapshot of the data needs room as well, on ZFS at least: without it a switch would fail while the jail is down.
 SNAPSHOT_RESERVE_BYTES = 1 << 20
 
@@ -167,13 +165,13 @@ class Preflight:
     def _require_space(self) -> None:
         space = self._drivers.storage.space()
         keep = self._config.storage.keep_free
-        metadata = space.metadata_free_bytes
-        if space.data_free_bytes < keep or (metadata is not None and metadata < METADATA_RESERVE_BYTES):
+        metadata, reserve = space.metadata_free_bytes, space.metadata_reserve_bytes
+        if space.data_free_bytes < keep or (metadata is not None and metadata < reserve):
             raise Refused(
                 f"cannot begin: the pool has {space.data_free_bytes >> 20} MiB of data and "
                 f"{'?' if metadata is None else metadata >> 20} MiB of metadata left",
                 remedy=f"free room with `rootswap release destroy`; at least {keep >> 20} MiB of data and "
-                f"{METADATA_RESERVE_BYTES >> 20} MiB of metadata are wanted",
+                f"{reserve >> 20} MiB of metadata are wanted",
             )
 
     def _require_room_for_snapshots(self) -> None:

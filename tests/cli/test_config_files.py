@@ -69,7 +69,8 @@ def test_a_file_that_is_not_utf_8_is_named_with_its_line(fast_directory: Path) -
     [
         ("stat_directory = '/x'", "stat_directory: unknown key; did you mean state_directory?"),
         ("[jail.web]\ntemplate='t'\ncommand=['/x']\nhelth=1", "jail.web.helth: unknown key; did you mean health?"),
-        ("[storage]\nzzz = 1", "storage.zzz: unknown key; known here: dataset, driver, image, keep_free, path, size"),
+        ("[storage]\nzzz = 1", "storage.zzz: unknown key; known here: dataset, driver, file_system, image, keep_free, "
+         "path, root_size, size, thin_pool, volume_size"),
         ("[storage]\nsize = '12 apples'", "storage.size: '12 apples' is not a size: a number and one of K, M, G, T, "
          "as in 20G"),
         ("[storage]\npath = 'pool'", "storage.path: 'pool' is not an absolute path without '..'"),
@@ -85,6 +86,7 @@ def test_a_key_that_cannot_be_is_named_with_what_is_wrong(fast_directory: Path, 
 
 TEMPLATE = '[template.t]\nbootstrap = "debian"\nsuite = "bookworm"\n'
 JAIL = TEMPLATE + '[jail.web]\ntemplate = "t"\ncommand = ["/x"]\n'
+LVM = '[storage]\ndriver = "lvm"\n'
 HEALTH = JAIL + "[jail.web.health.page]\n"
 VOLUMES = JAIL + "[jail.web.volumes]\n"
 ZFS = '[storage]\ndriver = "zfs"\n'
@@ -116,6 +118,24 @@ ZFS = '[storage]\ndriver = "zfs"\n'
         (VOLUMES + 'a = "/var"\nb = "/var/"', "jail.web.volumes.b: /var is already the place of volume a"),
         (VOLUMES + 'a = "/var"\nb = "/var/log"', "jail.web.volumes.b: /var/log and /var of volume a lie in each other"),
         (JAIL + '[jail.web.network]\naddress = "10.0.0.2/24"', 'jail.web.network.address: it needs kind = "veth"'),
+        ('[storage]\ndriver = "directory"\nimage = "/i"', 'storage.image: it needs driver = "btrfs"'),
+        ('[storage]\nthin_pool = "v/p"', 'storage.thin_pool: it needs driver = "lvm"'),
+        ('[storage]\ndriver = "lvm"', 'storage.thin_pool: it is missing; driver = "lvm" needs one, as "vg0/thin"'),
+        (LVM + 'thin_pool = "/dev/v/p"', "storage.thin_pool: '/dev/v/p' is not GROUP/POOL, the names of a volume"),
+        (LVM + 'thin_pool = "-v/p"', "storage.thin_pool: '-v/p' is not GROUP/POOL"),
+        (LVM + 'thin_pool = "v/p"\nroot_size = "1M"', "storage.root_size: it is less than the 64 MiB that ext4 needs"),
+        (
+            LVM + 'thin_pool = "v/p"\nfile_system = "xfs"\nvolume_size = "299M"',
+            "storage.volume_size: it is less than the 300 MiB that xfs needs",
+        ),
+        (
+            JAIL + 'quotas = { log = "1G" }\nvolumes = { log = "/l" }',
+            'jail.web.quotas.log: it needs driver = "zfs" or "lvm"',
+        ),
+        (
+            LVM + 'thin_pool = "v/p"\n' + JAIL + 'quotas = { log = "1M" }\nvolumes = { log = "/l" }',
+            "jail.web.quotas.log: it is less than the 64 MiB that ext4 needs",
+        ),
         ('state_directory = "/p/x"\n[storage]\npath = "/p"', "state_directory: it is inside the pool /p"),
         ('state_directory = "/s"\n[storage]\npath = "/s/ledger/pool"', "storage.path: it is inside /s/ledger"),
         ('[storage]\npath = "/p"\nimage = "/p/pool.img"', "storage.image: it is inside the pool /p"),

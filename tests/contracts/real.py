@@ -1,30 +1,33 @@
-"""A real Btrfs pool for tests, and a host that dies at a chosen call."""
+"""Real pools for tests, of Btrfs and in directories, and a host that dies at a chosen call."""
 
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pytest
 
-from commands.drivers.base import PoolSpec
+from commands.drivers.base import PoolSpec, Storage, Volume
 from commands.drivers.btrfs import BtrfsStorage
+from commands.drivers.directory import DirectoryStorage
 from commands.drivers.host import LocalHost
 from commands.drivers.mounts import parse_mounts
 
-TOOLS = ("btrfs", "mkfs.btrfs", "mount", "umount", "losetup")
+_MOUNT_TOOLS = ("mount", "umount", "losetup")
+TOOLS = ("btrfs", "mkfs.btrfs", *_MOUNT_TOOLS)
 #: What a host can be asked to do that changes it, or that makes a change durable.
 EFFECTS = ("run", "write", "make_directory", "remove", "rename", "sync")
 
 
-def require_root() -> None:
-    """Skip the test unless it can mount things."""
+def require_root(*tools: str) -> None:
+    """Skip the test unless it can mount things, with ``tools`` instead of those of Btrfs."""
     path = LocalHost().run(["sh", "-c", "echo $PATH"]).stdout.strip()
-    if os.geteuid() != 0 or not all(shutil.which(tool, path=path) for tool in TOOLS):
-        pytest.skip("needs root and btrfs-progs")
+    wanted = (*tools, *_MOUNT_TOOLS) if tools else TOOLS
+    if os.geteuid() != 0 or not all(shutil.which(tool, path=path) for tool in wanted):
+        pytest.skip(f"needs root and {', '.join(tools) or 'btrfs-progs'}")
 
 
 def sh(*argv: str) -> str:
@@ -61,20 +64,22 @@ class MortalHost:
         return effect
 
 
-class RealPool:
-    """A pool on an image, or on a given mount of one, in ``directory``."""
+T = TypeVar("T", bound=Storage)
 
-    def __init__(self, directory: Path, size_bytes: int = 1 << 30) -> None:
+
+class Pool(Generic[T]):
+    """A pool in ``directory``; ``make`` makes its storage on a host."""
+
+    def __init__(self, directory: Path, spec: PoolSpec, make: Callable[[Any, PoolSpec], T]) -> None:
         self.directory = directory
-        self.spec = PoolSpec(
-            driver="btrfs", path=str(directory / "pool"), image=str(directory / "pool.img"), size_bytes=size_bytes
-        )
-        self.storage = BtrfsStorage(LocalHost(), self.spec)
+        self.spec = spec
+        self.storage = make(LocalHost(), spec)
+        self._make = make
 
-    def mortal(self, **when: int) -> tuple[BtrfsStorage, MortalHost]:
+    def mortal(self, **when: int) -> tuple[T, MortalHost]:
         """The storage on a host that dies."""
         host = MortalHost(**when)
-        return BtrfsStorage(host, self.spec), host
+        return self._make(host, self.spec), host
 
     def build(self, template: str, head: str, files: Sequence[str] = ("etc/motd", "var/log/app/log")) -> Path:
         """A finished template head with some files; its root."""
@@ -90,6 +95,15 @@ class RealPool:
         """A release of a built head; its root."""
         self.storage.take_release(release, head)
         return Path(self.storage.root_source(release).what)
+
+
+class RealPool(Pool[BtrfsStorage]):
+    """A Btrfs pool on an image, or on a given mount of one."""
+
+    def __init__(self, directory: Path, size_bytes: int = 1 << 30) -> None:
+        path, image = str(directory / "pool"), str(directory / "pool.img")
+        spec = PoolSpec(driver="btrfs", path=path, image=image, size_bytes=size_bytes)
+        super().__init__(directory, spec, BtrfsStorage)
 
     def loops(self) -> list[str]:
         """The loop devices that the image is attached to."""
@@ -107,6 +121,50 @@ def real_pool(directory: Path, *, create: bool = True, size_bytes: int = 1 << 30
         yield pool
     finally:
         unmount_all(directory)
+
+
+class DirectoryPool(Pool[DirectoryStorage]):
+    """A pool in plain directories."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, PoolSpec(driver="directory", path=str(directory / "pool")), DirectoryStorage)
+
+    def furnish(self) -> Path:
+        """The release debian@cccccccc with a jail's volume on it; the root of the release."""
+        self.build("debian", "aaaaaaaa")
+        root = self.release("debian@cccccccc", "aaaaaaaa")
+        self.storage.create_volume("web", Volume(name="log", path="/var/log"), "debian@cccccccc")
+        return root
+
+
+@contextmanager
+def directory_pool(directory: Path) -> Iterator[DirectoryPool]:
+    """A pool in plain directories; every mount in ``directory`` is gone afterwards."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to keep owners")
+    pool = DirectoryPool(directory)
+    try:
+        pool.storage.create_pool(pool.spec)
+        yield pool
+    finally:
+        unmount_all(directory)
+
+
+@contextmanager
+def xfs(directory: Path, size_bytes: int = 400 << 20) -> Iterator[None]:
+    """An XFS that shares blocks, mounted at ``directory``."""
+    require_root("mkfs.xfs")
+    image = directory.with_name(f"{directory.name}.img")
+    image.touch()
+    os.truncate(image, size_bytes)
+    sh("mkfs.xfs", "-q", "-m", "reflink=1", str(image))
+    directory.mkdir()
+    sh("mount", "-o", "loop", str(image), str(directory))
+    try:
+        yield
+    finally:
+        unmount_all(directory)
+        sh("umount", str(directory))
 
 
 def unmount_all(directory: Path) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from commands.drivers.base import PoolSpec, Presence, Storage, Volume
+from commands.drivers.lvm_report import name_of
 from commands.drivers.memory import MemoryWorld
 from commands.errors import DriverError, Foreign
-from tests.contracts.real import real_pool
+from tests.contracts.real import directory_pool, real_pool, xfs
+from tests.fakes.lvm_pool import make_pool
 from tests.fakes.world import Platform
 from tests.fakes.zfs_pool import fake_pool
 
@@ -20,12 +22,16 @@ LOG, HOME = Volume(name="log", path="/var/log"), Volume(name="home", path="/home
 
 @dataclass
 class Backend:
-    """A storage with a pool; ``plant`` puts something foreign where ``release:NAME`` and the like would be."""
+    """A storage with a pool; ``plant`` puts something foreign where ``release:NAME`` and the like would be.
+
+    ``mounts`` is false where the pool is in a directory that is the administrator's to mount.
+    """
 
     storage: Storage
     pool: PoolSpec
     plant: Callable[[str], None]
     make_directory: Callable[[str], object] = lambda path: Path(path).mkdir(parents=True)
+    mounts: bool = True
 
     def head(self, head: str = HEAD) -> None:
         """A finished head of the template debian."""
@@ -58,13 +64,7 @@ def _memory() -> Iterator[Backend]:
 
 def _btrfs(directory: Path) -> Iterator[Backend]:
     with real_pool(directory) as real:
-        home = Path(real.spec.path) / "rootswap"
-
-        def plant(key: str) -> None:
-            kind, *names = key.split(":")
-            (home.joinpath(f"{kind}s", *names) / "root").mkdir(parents=True)
-
-        yield Backend(real.storage, real.spec, plant)
+        yield Backend(real.storage, real.spec, _planter(real.spec))
 
 
 def _zfs(platform: Platform) -> Iterator[Backend]:
@@ -72,15 +72,60 @@ def _zfs(platform: Platform) -> Iterator[Backend]:
         yield Backend(fake.storage, fake.spec, fake.plant, fake.world.make_directory)
 
 
-@pytest.fixture(params=["memory", pytest.param("btrfs", marks=pytest.mark.real), "zfs on freebsd", "zfs on linux"])
+def _directory(directory: Path) -> Iterator[Backend]:
+    """On the file system of the temporary directory; as root, for owners are kept."""
+    with directory_pool(directory) as real:
+        yield Backend(real.storage, real.spec, _planter(real.spec), mounts=False)
+
+
+def _xfs(directory: Path) -> Iterator[Backend]:
+    """On an XFS that shares the blocks of copies."""
+    with xfs(directory / "xfs"):
+        yield from _directory(directory / "xfs")
+
+
+def _lvm(directory: Path) -> Iterator[Backend]:
+    """On a fake LVM, modelled on its manuals."""
+    thin = make_pool(directory)
+    thin.storage.create_pool(thin.spec)
+
+    def plant(key: str) -> None:
+        kind, *names = key.split(":")
+        thin.lvm.plant(name_of("vg", "/".join([f"{kind}s", *names])))
+
+    yield Backend(thin.storage, thin.spec, plant)
+
+
+def _planter(pool: PoolSpec) -> Callable[[str], None]:
+    def plant(key: str) -> None:
+        kind, *names = key.split(":")
+        (Path(pool.path, "rootswap").joinpath(f"{kind}s", *names) / "root").mkdir(parents=True)
+
+    return plant
+
+
+REAL = {"btrfs": _btrfs, "directory": _directory, "directory on xfs": _xfs}
+
+
+@pytest.fixture(
+    params=[
+        "memory",
+        "fake lvm",
+        "zfs on freebsd",
+        "zfs on linux",
+        *(pytest.param(name, marks=pytest.mark.real) for name in REAL),
+    ]
+)
 def on(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     match request.param:
         case "memory":
             yield from _memory()
-        case "btrfs":
-            yield from _btrfs(tmp_path)
-        case _:
+        case "fake lvm":
+            yield from _lvm(tmp_path)
+        case "zfs on freebsd" | "zfs on linux":
             yield from _zfs("linux" if "linux" in request.param else "freebsd")
+        case name:
+            yield from REAL[name](tmp_path)
 
 
 # --- pool -------------------------------------------------------------------------------------------------------------
@@ -122,7 +167,7 @@ def test_a_pool_is_unmounted_and_mounted_with_all_that_it_holds(on: Backend) -> 
     on.release()
     for _ in range(2):
         on.storage.unmount_pool(on.pool)
-        assert on.storage.pool_mounted(on.pool) is Presence.ABSENT
+        assert on.storage.pool_mounted(on.pool) is (Presence.ABSENT if on.mounts else Presence.PRESENT)
     for _ in range(2):
         on.storage.mount_pool(on.pool)
         assert on.storage.pool_mounted(on.pool) is Presence.PRESENT

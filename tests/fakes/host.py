@@ -187,6 +187,12 @@ class FakeHost:
     def snapshot_subvolume(self, source: str, directory: str, name: str) -> None:
         raise DriverError(f"cannot snapshot {source} as {directory}/{name}: inappropriate ioctl for device")
 
+    def tree_digest(self, path: str) -> str:
+        raise DriverError(f"cannot look over {path}: there are no plain directories as storage here")
+
+    def size_bytes(self, path: str) -> int:
+        raise DriverError(f"cannot ask for the size of the file system of {path}: no plain directories as storage here")
+
     @contextmanager
     def _change(self, words: str) -> Iterator[None]:
         self.world.gate(f"before {words}")

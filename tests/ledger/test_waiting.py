@@ -1,9 +1,12 @@
 """Plans that wait and emergencies that owe an approval: what the ledger takes, and what it refuses for ever."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from ledger import index, schema
 from ledger.authority import Approval, Authority, Person, WindowState
 from ledger.errors import IllegalEvent, TargetBusy
 from ledger.events import (
@@ -203,6 +206,29 @@ def test_an_approved_plan_that_goes_over_a_freeze_owes_an_approval_beside_the_on
         assert [(row.approval, row.owed) for row in writer.owing()] == [(said, DUE)]
         writer.append(TX, answer(SUE))
         assert writer.owing() == []
+    with LedgerReader.open(tmp_path) as reader:
+        reader.verify()
+
+
+def test_what_waits_is_found_without_a_look_at_the_history(tmp_path: Path) -> None:
+    with create(tmp_path):
+        pass
+    with closing(sqlite3.connect(tmp_path / schema.LEDGER_FILE)) as connection:
+        for tail, name in ((index._WAITING, "waiting_transactions"), (index._OWING, "owing_transactions")):
+            plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM transactions {tail}").fetchall()
+            assert [name in row[3] for row in plan] == [True]
+
+
+def test_a_ledger_of_before_these_indexes_is_read_as_well(tmp_path: Path) -> None:
+    with create(tmp_path):
+        pass
+    with closing(sqlite3.connect(tmp_path / schema.LEDGER_FILE, isolation_level=None)) as connection:
+        connection.execute("DROP INDEX waiting_transactions")
+        connection.execute("DROP INDEX owing_transactions")
+    with reopen(tmp_path) as writer:
+        writer.append(SECOND, planned())
+        writer.append(TX, emergency(), *STEPS)
+        assert ([row.transaction for row in writer.waiting()], len(writer.owing())) == ([SECOND], 1)
     with LedgerReader.open(tmp_path) as reader:
         reader.verify()
 

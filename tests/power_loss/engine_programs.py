@@ -122,7 +122,7 @@ def site_of(directory: Path, beginning: Beginning, state: dict[str, str]) -> Sit
 def prepare_scenario(root: Path, name: str) -> None:
     """Bring ledger and host to where the scenario begins, and plan."""
     start, request = SCENARIOS[name]
-    site = prepare(root / LEDGER, start)
+    site = prepare(Site(root / LEDGER), start)
     with site.session() as session:
         plan = request(session)
         assert plan is not None

@@ -93,7 +93,9 @@ def make_root(path: Path) -> None:
 class RealSite:
     """One state directory with everything in it; ``close`` leaves nothing behind."""
 
-    def __init__(self, directory: Path, jails: tuple[str, ...] = ("web",), driver: str = "lxc") -> None:
+    def __init__(
+        self, directory: Path, jails: tuple[str, ...] = ("web",), driver: str = "lxc", storage: str = "btrfs"
+    ) -> None:
         self.directory = directory
         self.driver = driver
         self.ports = {jail: free_port() for jail in jails}
@@ -104,10 +106,10 @@ class RealSite:
             {
                 "state_directory": str(directory / "state"),
                 "storage": {
-                    "image": str(directory / "pool.img"),
+                    "driver": storage,
                     "path": str(directory / "pool"),
-                    "size": "4G",
                     "keep_free": "16M",
+                    **({"image": str(directory / "pool.img"), "size": "4G"} if storage == "btrfs" else {}),
                 },
                 "template": {
                     "tiny": {"bootstrap": "tar", "file": str(directory / "root.tar"), "upgrade": "script",
@@ -250,8 +252,11 @@ class RealSite:
         host = LocalHost()
         base = str(self.directory)
         mounts = [line.split()[3:5] for line in Path("/proc/self/mountinfo").read_text().splitlines() if base in line]
-        listed = host.run(["btrfs", "subvolume", "list", "-o", f"{base}/pool"]).stdout.splitlines()
-        volumes = sorted(line.rpartition("path ")[2] for line in listed)
+        if self.config.storage.driver == "btrfs":
+            listed = host.run(["btrfs", "subvolume", "list", "-o", f"{base}/pool"]).stdout.splitlines()
+            volumes = sorted(line.rpartition("path ")[2] for line in listed)
+        else:
+            volumes = sorted(str(path.parent) for path in (self.directory / "pool/rootswap").glob("*/*/**/mark"))
         with LedgerReader.open(Path(self.config.ledger_directory)) as reader:
             reader.verify()
             settled = jail_settled(reader.settled(f"jail:{jail}"))

@@ -50,9 +50,8 @@ def _approved(session: Session) -> Plan:
     return session.proposals.ready(waiting.transaction)[0]
 
 
-def prepare(directory: Path, beginning: str) -> Site:
+def prepare(site: Site, beginning: str) -> Site:
     """The site at the beginning of a scenario."""
-    site = Site(directory)
     if beginning == "nothing":
         with site.session():
             return site
@@ -61,7 +60,7 @@ def prepare(directory: Path, beginning: str) -> Site:
         return site
     site.settle()
     if beginning == "broken":
-        site.world.unhealthy.add("debian@00000003")
+        site.spoil("debian@00000003")
     if beginning.startswith("upgraded"):
         site.run(lambda session: session.requests.upgrade("web", None)).raise_unless_committed()
     if beginning == "upgraded twice":
@@ -77,11 +76,11 @@ def prepare(directory: Path, beginning: str) -> Site:
 class Stage:
     """A scenario at its beginning, to be played any number of times from the very same state."""
 
-    def __init__(self, name: str, directory: Path) -> None:
+    def __init__(self, name: str, directory: Path, make: Callable[[Path], Site] = Site) -> None:
         beginning, self.request = SCENARIOS[name]
         self.base = directory / "base"
-        self.site = prepare(self.base, beginning)
-        self.state = dict(self.site.world.state)
+        self.site = prepare(make(self.base), beginning)
+        self.state = self.site.save()
         with self.site.session() as session:
             plan = self.request(session)
             assert plan is not None
@@ -97,8 +96,7 @@ class Stage:
         self.site.directory = self.directory / f"play-{self.played}"
         shutil.copytree(self.base, self.site.directory)
         self.site.boot = "boot-1"
-        self.site.world.state.clear()
-        self.site.world.state.update(self.state)
+        self.site.load(self.state)
 
     def play(self, script: Script) -> bool:
         """Execute the plan under the script; whether it came through without a crash."""
@@ -205,7 +203,7 @@ def test_recovery_may_itself_crash_at_every_point(
         met.add(found)
         snapshot = stage.directory / "crashed"
         shutil.copytree(stage.site.directory, snapshot)
-        crashed = dict(stage.site.world.state)
+        crashed = stage.site.save()
         again = 0
         while True:
             again += 1
@@ -217,8 +215,7 @@ def test_recovery_may_itself_crash_at_every_point(
             check(stage, before, after, f"{name}: point {point}, then in recovery {script.seen[-1]}")
             shutil.rmtree(stage.site.directory)
             shutil.copytree(snapshot, stage.site.directory)
-            stage.site.world.state.clear()
-            stage.site.world.state.update(crashed)
+            stage.site.load(crashed)
         shutil.rmtree(snapshot)
         stage.done()
     record_points(f"recovery of {name}", crashes)

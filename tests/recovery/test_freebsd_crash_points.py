@@ -133,7 +133,7 @@ def prepare(directory: Path, beginning: str) -> FreeBsdSite:
 
 
 @pytest.mark.parametrize("rebooted", [False, True], ids=["same boot", "after a reboot"])
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", POINTS)
 def test_recovery_from_a_crash_at_every_point_reaches_one_of_the_two_ends(
     name: str, rebooted: bool, fast_directory: Path, record_points: Callable[[str, int], None]
 ) -> None:

@@ -233,6 +233,15 @@ def test_a_release_that_was_destroyed_behind_our_back_is_told_to_be_gone(site: F
     assert error.message == f"cannot find release {SECOND}"
 
 
+def test_a_release_that_was_changed_behind_our_back_is_not_used(site: FreeBsdSite) -> None:
+    sh(site, f"zfs set readonly=off {CLONE}")
+    site.ground.fake.write(f"{POOL}/releases/debian:00000003/usr/sbin/nginx", b"#!/bin/evil\n", 0o755)
+    sh(site, f"zfs set readonly=on {CLONE}")
+    error = refused(site, UPGRADE)
+    assert error.message == f"cannot use release {SECOND}: it was changed after it was taken"
+    assert is_serving(site, FIRST)
+
+
 def test_no_jail_is_started_on_the_empty_directory_of_a_release_that_is_gone(site: FreeBsdSite) -> None:
     site.reboot()
     snapshot = f"{HOME}/templates/debian:00000003@00000001"

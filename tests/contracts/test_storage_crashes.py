@@ -1,13 +1,13 @@
-"""The Btrfs driver is killed before and after each of its effects: what is left is never FOREIGN and can be undone."""
+"""Each driver is killed before and after each of its effects: what is left is never FOREIGN and can be undone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from commands.drivers.base import Presence, Volume
-from commands.drivers.btrfs import BtrfsStorage
-from tests.contracts.real import Death, RealPool, real_pool
+from commands.drivers.base import Presence, Storage, Volume
+from tests.contracts.real import Death, DirectoryPool, Pool, directory_pool, real_pool
 
 pytestmark = pytest.mark.real
 
@@ -16,11 +16,18 @@ RELEASE, OTHER = f"debian@{TX}", f"debian@{TRASH}"
 LOG = Volume(name="log", path="/var/log")
 BOTH = ["log", "home"]
 
-Act = Callable[[BtrfsStorage], None]
-Probe = Callable[[BtrfsStorage], Presence]
+Act = Callable[[Storage], None]
+Probe = Callable[[Storage], Presence]
 
 
-def build(storage: BtrfsStorage) -> None:
+@pytest.fixture(params=["btrfs", "directory"])
+def pool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pool[Any]]:
+    """A fresh pool of each driver."""
+    with real_pool(tmp_path) if request.param == "btrfs" else directory_pool(tmp_path) as pool:
+        yield pool
+
+
+def build(storage: Storage) -> None:
     if storage.template_presence("debian", NEXT) is Presence.PRESENT:
         return
     storage.begin_template("debian", NEXT, HEAD)
@@ -56,14 +63,14 @@ CHANGES: dict[str, tuple[Act, Act, Probe]] = {
 }
 
 
-def furnish(pool: RealPool) -> None:
+def furnish(pool: Pool[Any]) -> None:
     pool.build("debian", HEAD, files=["var/log/app/log", "home/user/file"])
     pool.storage.take_release(RELEASE, HEAD)
     pool.storage.create_volume("mail", LOG, RELEASE)
     pool.storage.create_volume("mail", Volume(name="home", path="/home"), RELEASE)
 
 
-def die_everywhere(pool: RealPool, act: Act, reset: Act, check: Callable[[str], None]) -> int:
+def die_everywhere(pool: Pool[Any], act: Act, reset: Act, check: Callable[[str], None]) -> int:
     """Die before and after each effect of ``act``, then ``check``, then ``reset``; how many points there were."""
     points = 0
     for when in ("die_before", "die_after"):
@@ -83,7 +90,7 @@ def die_everywhere(pool: RealPool, act: Act, reset: Act, check: Callable[[str], 
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_that_is_killed_anywhere_can_be_undone_and_done_again(pool: RealPool, name: str) -> None:
+def test_a_change_that_is_killed_anywhere_can_be_undone_and_done_again(pool: Pool[Any], name: str) -> None:
     run, undo, probe = CHANGES[name]
     furnish(pool)
 
@@ -95,7 +102,7 @@ def test_a_change_that_is_killed_anywhere_can_be_undone_and_done_again(pool: Rea
         run(pool.storage)
         assert probe(pool.storage) is Presence.PRESENT, point
 
-    def reset(storage: BtrfsStorage) -> None:
+    def reset(storage: Storage) -> None:
         undo(storage)
         assert probe(storage) is Presence.ABSENT
         unwound = Path(pool.spec.path) / "rootswap/snapshots/mail" / f"{TX}+unwound"
@@ -106,7 +113,7 @@ def test_a_change_that_is_killed_anywhere_can_be_undone_and_done_again(pool: Rea
 
 
 @pytest.mark.parametrize("name", [name for name in CHANGES if name != "snapshot volumes"])
-def test_an_undo_that_is_killed_anywhere_can_be_repeated(pool: RealPool, name: str) -> None:
+def test_an_undo_that_is_killed_anywhere_can_be_repeated(pool: Pool[Any], name: str) -> None:
     run, undo, probe = CHANGES[name]
     furnish(pool)
     run(pool.storage)
@@ -129,7 +136,7 @@ def test_a_pool_whose_creation_is_killed_anywhere_can_be_removed_or_finished(tmp
                 assert pool.storage.pool_presence(pool.spec) is Presence.PRESENT, point
             assert len(pool.loops()) <= 1, point
 
-        def reset(storage: BtrfsStorage) -> None:
+        def reset(storage: Storage) -> None:
             storage.destroy_pool(pool.spec)
             assert storage.pool_presence(pool.spec) is Presence.ABSENT
             assert [path.name for path in tmp_path.iterdir() if path.name != "pool"] == []
@@ -146,7 +153,28 @@ def test_a_pool_whose_removal_is_killed_anywhere_can_be_removed(tmp_path: Path) 
             pool.storage.destroy_pool(pool.spec)
             assert pool.storage.pool_presence(pool.spec) is Presence.ABSENT, point
 
-        def reset(storage: BtrfsStorage) -> None:
+        def reset(storage: Storage) -> None:
             storage.create_pool(pool.spec)
 
         assert die_everywhere(pool, lambda storage: storage.destroy_pool(pool.spec), reset, check) >= 15
+
+
+@pytest.mark.parametrize("verb", ["create", "remove"])
+def test_a_pool_of_directories_may_be_killed_anywhere_while_it_is_laid_out_or_removed(
+    tmp_path: Path, verb: str
+) -> None:
+    pool = DirectoryPool(tmp_path)
+    create: Act = lambda storage: storage.create_pool(pool.spec)  # noqa: E731
+    remove: Act = lambda storage: storage.destroy_pool(pool.spec)  # noqa: E731
+    act, back = (create, remove) if verb == "create" else (remove, create)
+    end = Presence.PRESENT if verb == "create" else Presence.ABSENT
+    if verb == "remove":
+        create(pool.storage)
+
+    def check(point: str) -> None:
+        assert pool.storage.pool_presence(pool.spec) is not Presence.FOREIGN, point
+        act(pool.storage)
+        assert pool.storage.pool_presence(pool.spec) is end, point
+
+    assert die_everywhere(pool, act, back, check) >= 15
+    assert pool.storage.pool_presence(pool.spec) is not end
