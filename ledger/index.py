@@ -27,6 +27,9 @@ _PUT_TARGET = (
     "SET state = excluded.state, transaction_id = excluded.transaction_id, seq = excluded.seq"
 )
 
+#: A line of the table as it is stored: transaction, kind, target, state, begun_seq, last_seq, reason, ticket, approval.
+IndexLine = tuple[str, str, str, str, int, int, str | None, str | None, str | None]
+
 
 @dataclass(frozen=True, slots=True)
 class TransactionRow:
@@ -118,6 +121,11 @@ def put(connection: sqlite3.Connection, stream: Stream) -> None:
     if settled is not None:
         state = None if settled.state is None else canonical(settled.state).decode()
         connection.execute(_PUT_TARGET, (settled.target, state, settled.transaction, settled.seq))
+
+
+def lines(connection: sqlite3.Connection) -> dict[str, IndexLine]:
+    """All lines as they are stored, by their transaction."""
+    return {line[0]: line for line in connection.execute(_SELECT_TRANSACTIONS).fetchall()}
 
 
 def open_rows(connection: sqlite3.Connection) -> list[TransactionRow]:

@@ -149,10 +149,11 @@ class LedgerReader:
 
         Raises LedgerDamaged that names the first record which does not add up.
         """
-        from ledger.verify import verify  # here, for most who read do not verify
+        from ledger.ranges import cores  # here, for most who read do not verify
+        from ledger.verify import verify
 
         with self._reading():
-            return verify(self._connection, evidence)
+            return verify(self._connection, evidence, self.path, cores())
 
     def seals(self) -> "list[Seal]":
         """The signed checkpoints, oldest first."""

@@ -13,9 +13,10 @@ from ledger.codec import GENESIS, AnyRecord, Envelope, Record, decode, decode_an
 from ledger.errors import LedgerDamaged
 from ledger.merkle import Frontier, leaf_hash
 
-_COLUMNS = "seq, event_id, stream, version, transaction_id, target, type, schema_version, at, hash, subtrees, record"
-_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 constants only
-_SELECT = f"SELECT {_COLUMNS} FROM events"  # noqa: S608 constants only
+#: Of the table, in order.
+COLUMNS = "seq, event_id, stream, version, transaction_id, target, type, schema_version, at, hash, subtrees, record"
+_INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 constants only
+_SELECT = f"SELECT {COLUMNS} FROM events"  # noqa: S608 constants only
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Row:
             raise damaged(self.seq, "its bytes are not those that were hashed")
 
     def _check_copies(self, record: Envelope) -> None:
-        names = _COLUMNS.split(", ")
+        names = COLUMNS.split(", ")
         for name, column, copied in zip(names, self._columns(), _copies(record), strict=False):
             if column != copied:
                 raise damaged(self.seq, f"column {name} says {column!r}, the record {copied!r}")

@@ -16,13 +16,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 
+from commands.bootstrap import Session
+from commands.transactions.plan import Plan
+from commands.transactions.run import Outcome
 from ledger import index, rows, schema
 from ledger.checkpoint import Checkpoint
 from ledger.codec import Actor, Record, encode, record_hash
 from ledger.events import TransactionBegun, TransactionEvent
+from ledger.lifecycle import State
 from ledger.merkle import Frontier, leaf_hash
 from ledger.reader import LedgerReader
 from ledger.seals import read_origin
@@ -63,6 +68,8 @@ class Mould:
         start, end = spelt.index(b',"event":{'), spelt.rindex(b',"event_id":')
         fill = r'"\1":\2%(\1)b'
         whole = _FILLED.sub(fill.encode(), spelt[:start]) + spelt[start:end] + _FILLED.sub(fill.encode(), spelt[end:])
+        whole = whole.replace(b'"reason":"test"', b'"reason":"CVE-2026-%(round)b"')
+        whole = whole.replace(b'"ticket":null', b'"ticket":"OPS-%(round)b"')
         return cls(record, _ID.sub(rb"%(round)b\1", whole))
 
     def fill(self, at: str, event_id: str, seq: int, previous: bytes, number: int) -> bytes:
@@ -139,6 +146,7 @@ def grow(base: Path, records: int) -> proof.Site:
         caster = Caster(connection)
         caster.cast(first, 0)
         caster.settle(0)
+        before = caster.seq
         for number in count(1):
             before = caster.seq
             caster.cast(year, number)
@@ -160,7 +168,7 @@ def _play() -> tuple[list[Mould], list[Mould], list[TransactionEvent]]:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:
         site = Site(Path(directory), _THREE).settle()
         for jail in JAILS[1:]:
-            site.run(lambda session, jail=jail: session.requests.upgrade(jail, None)).raise_unless_committed()
+            _upgrade(site, jail).raise_unless_committed()
         laid_out = _records(site)
         for turn in range(4):
             _play_turn(site, turn)
@@ -171,20 +179,27 @@ def _play() -> tuple[list[Mould], list[Mould], list[TransactionEvent]]:
 
 
 def _play_turn(site: Site, turn: int) -> None:
-    """A new release, which one jail cannot stand the first time; now and then somebody goes back, or tidies up."""
+    """A new release, which one jail cannot stand the first time; now and then somebody goes back."""
     release = site.run(lambda session: session.requests.upgrade_template("debian", None)).transaction
     for number, jail in enumerate(JAILS):
-        name = f"debian@{release}"
         if (turn + number) % 6 == 2:
-            site.world.unhealthy.add(name)
-            site.run(lambda session, jail=jail: session.requests.upgrade(jail, None))
-            site.world.unhealthy.discard(name)
-        site.run(lambda session, jail=jail: session.requests.upgrade(jail, None)).raise_unless_committed()
+            site.world.unhealthy.add(f"debian@{release}")
+            assert _upgrade(site, jail).state is State.ROLLED_BACK
+            site.world.unhealthy.clear()
+        _upgrade(site, jail).raise_unless_committed()
         if (turn + number) % 5 == 4:
-            site.run(lambda session, jail=jail: session.requests.rollback(jail)).raise_unless_committed()
-            site.run(lambda session, jail=jail: session.requests.upgrade(jail, None)).raise_unless_committed()
+            site.run(partial(_roll_back, jail)).raise_unless_committed()
+            _upgrade(site, jail).raise_unless_committed()
     site.run(lambda session: session.requests.stop("web")).raise_unless_committed()
     site.run(lambda session: session.requests.start("web")).raise_unless_committed()
+
+
+def _upgrade(site: Site, jail: str) -> Outcome:
+    return site.run(lambda session: session.requests.upgrade(jail, None))
+
+
+def _roll_back(jail: str, session: Session) -> Plan:
+    return session.requests.rollback(jail)
 
 
 def _records(site: Site) -> list[Record]:
@@ -201,7 +216,8 @@ def _index_rows(year: Sequence[Mould], number: int, first: int) -> Iterator[tupl
             begun[name] = (seq, record.event.kind)
         state = _ENDS.get(record.type)
         if state is not None:
-            yield name, begun[name][1], record.target, state, begun[name][0], seq, record.reason, record.ticket, None
+            why = f"CVE-2026-{number:05d}", f"OPS-{number:05d}"
+            yield name, begun[name][1], record.target, state, begun[name][0], seq, *why, None
 
 
 if __name__ == "__main__":
