@@ -38,7 +38,8 @@ _spell = json.JSONEncoder(
 #: A string as JSON without a look at what it is.
 _text = json.encoder.encode_basestring
 
-_CURRENT: dict[str, int] = {
+#: The version of each event as it is written today.
+CURRENT_VERSIONS: dict[str, int] = {
     kind.model_fields["type"].default: kind.schema_version
     for union in (TransactionEvent, LedgerEvent)
     for kind in get_args(union)
@@ -216,7 +217,7 @@ _read = json.JSONDecoder(parse_constant=_refuse_constant).decode
 def _current_record(raw: JsonObject) -> Record | None:
     """The record, if it is sound and in today's shape, which nearly all are; None leaves it to those who can say."""
     kind, version = raw.get("type"), raw.get("schema_version")
-    if not isinstance(kind, str) or isinstance(version, bool) or _CURRENT.get(kind) != version:
+    if not isinstance(kind, str) or isinstance(version, bool) or CURRENT_VERSIONS.get(kind) != version:
         return None
     try:
         return Record.model_validate(raw)
@@ -244,7 +245,7 @@ def _decode(raw: JsonObject, envelope: RawRecord, upcasters: Mapping[tuple[str, 
 
 
 def _lift(envelope: RawRecord, upcasters: Mapping[tuple[str, int], Upcaster]) -> JsonObject:
-    current = _CURRENT.get(envelope.type)
+    current = CURRENT_VERSIONS.get(envelope.type)
     if current is None:
         raise _newer(envelope, f"unknown event {envelope.type}")
     if envelope.schema_version > current:

@@ -21,13 +21,11 @@ from ledger import schema, seals, tree
 from ledger.errors import LedgerDamaged
 from ledger.growth import PAGE
 from ledger.recount import Recount
-from ledger.rows import COLUMNS, NOTHING, Tail, damaged
-from ledger.skim import Columns
+from ledger.rows import NOTHING, Columns, Tail, damaged, select_columns
 from ledger.sums import Sums
 
 #: A process takes a third of a second to start, in which it could have recounted as many records.
 WORTHWHILE = 50_000
-_SELECT = f"SELECT {COLUMNS} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq"  # noqa: S608 constants only
 #: Pages of the file that are mapped rather than copied; only in processes of our own, which a bad disk may kill.
 _MAPPED = "PRAGMA mmap_size = 1073741824"
 
@@ -143,7 +141,7 @@ def _stored_tail(connection: sqlite3.Connection, seq: int) -> Tail:
 
 def _pages(connection: sqlite3.Connection, after: int, until: int) -> Iterator[list[Columns]]:
     for start in range(after, until, PAGE):
-        page = connection.execute(_SELECT, (start, min(start + PAGE, until))).fetchall()
+        page = select_columns(connection, "WHERE seq > ? AND seq <= ? ORDER BY seq", (start, min(start + PAGE, until)))
         if not page:
             raise damaged(start + 1, "it is missing")
         yield page

@@ -13,10 +13,11 @@ from ledger.codec import AnyRecord
 from ledger.events import JsonObject
 from ledger.index import TransactionRow, open_rows, select_transactions, settled_states, target_rows
 from ledger.lifecycle import State
-from ledger.rows import select
+from ledger.rows import select, select_columns
 
 if TYPE_CHECKING:
     from ledger.checkpoint import Seal
+    from ledger.plain import PlainRecord
     from ledger.proof import Proof
     from ledger.verify import VerifyReport
     from ledger.vouch import Evidence
@@ -109,6 +110,17 @@ class LedgerReader:
                 high = page[-1].seq - 1
             else:
                 low = page[-1].seq
+
+    def plain_records(self, *, after: int, until: int | None, limit: int) -> "list[PlainRecord]":
+        """As ``records``, at most ``limit`` of them, for those who show them: several times as fast."""
+        from ledger.plain import read_plain
+
+        high = (1 << 63) - 1 if until is None else until
+        with self._reading():
+            found = select_columns(
+                self._connection, "WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, high, limit)
+            )
+        return [read_plain(row) for row in found]
 
     def transactions(
         self, *, state: State | None = None, open_only: bool = False, limit: int | None = None

@@ -12,8 +12,8 @@ from ledger.course import Courses
 from ledger.events import TransactionBegun
 from ledger.growth import Growth
 from ledger.merkle import Frontier
-from ledger.rows import Row, Tail, check_link, damaged
-from ledger.skim import Columns, Known, Skimmer
+from ledger.rows import Columns, Row, Tail, check_link, damaged
+from ledger.skim import Known, Skimmer
 from ledger.sums import Opened, Sums
 
 

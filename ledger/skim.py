@@ -24,10 +24,7 @@ from pydantic import JsonValue
 from ledger.codec import AnyRecord, Record, canonical, record_hash
 from ledger.events import TransactionBegun, TransactionEvent
 from ledger.names import ID_ALPHABET, ID_LENGTH
-
-#: A row of ``events``: seq, event_id, stream, version, transaction_id, target, type, schema_version, at, hash,
-#: subtrees, record.
-Columns = tuple[int, str, str, int, str | None, str | None, str, int, str, bytes, bytes, bytes]
+from ledger.rows import Columns
 
 _MOST_KEPT = 4096
 _MOST_BYTES = 16 << 20

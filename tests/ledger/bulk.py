@@ -163,6 +163,17 @@ def grow(base: Path, records: int) -> proof.Site:
     return made
 
 
+def played_upgrade() -> list[TransactionEvent]:
+    """The events of an upgrade of a jail, from begun to committed."""
+    _, year, _ = _play()
+    first = next(mould.record for mould in year if mould.record.target == "jail:web")
+    return [
+        mould.record.event
+        for mould in year
+        if mould.record.transaction == first.transaction and isinstance(mould.record.event, TransactionEvent)
+    ]
+
+
 def _play() -> tuple[list[Mould], list[Mould], list[TransactionEvent]]:
     """How the engine lays out a host, what it does there in a round, and a transaction that it was interrupted in."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:

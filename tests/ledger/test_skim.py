@@ -14,8 +14,8 @@ from ledger.errors import LedgerDamaged, LedgerNewer
 from ledger.events import Event, TransactionBegun
 from ledger.facts import Fact
 from ledger.names import ID_ALPHABET
-from ledger.rows import COLUMNS, Row
-from ledger.skim import _FREE, Columns, Frame, Skimmer
+from ledger.rows import COLUMNS, Columns, Row
+from ledger.skim import _FREE, Frame, Skimmer
 from tests.ledger.bulk import grow
 
 NAMES = COLUMNS.split(", ")
