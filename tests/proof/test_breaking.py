@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ledger import schema
-from ledger.errors import LedgerDamaged, LedgerUnusable
+from ledger.errors import LedgerDamaged, LedgerNewer, LedgerUnusable
 from ledger.reader import LedgerReader
 from tests.ledger.attacks import tamper
 from tests.ledger.fakes import whole_upgrade
@@ -118,7 +118,7 @@ def test_a_change_of_the_schema_is_found(site: Site, statement: str) -> None:
     connection = sqlite3.connect(site.ledger / schema.LEDGER_FILE, isolation_level=None)
     connection.execute(statement)
     connection.close()
-    with pytest.raises((LedgerDamaged, schema.LedgerNewer)):
+    with pytest.raises((LedgerDamaged, LedgerNewer)):
         verify(site)
 
 
