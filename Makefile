@@ -18,7 +18,7 @@ WITH_VENV   := PATH="$(abspath $(VENV))/bin:$$PATH:/usr/sbin:/sbin"
 PYTEST_ARGS := -n auto
 PIP         := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip --quiet --no-input
 
-.PHONY: help setup system-packages demo clean-demo lint test test-unprivileged bench clean
+.PHONY: help setup system-packages demo clean-demo lint test test-unprivileged bench bench-ledger clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  %-20s %s\n", $$1, $$2 }'
@@ -68,6 +68,11 @@ clean-demo: ## Remove whatever the demo left on this machine (root)
 bench: setup ## Measure downtime and commits against their floors (root)
 	$(call install-tools,$(SYSTEM_TOOLS) $(TEST_TOOLS))
 	$(WITH_VENV) $(PYTHON) -m tests.benchmarks
+
+N ?= 1000000
+bench-ledger: setup ## Measure a ledger of N=1000000 records against its floors
+	$(call install-tools,ssh-keygen:openssh-client)
+	$(WITH_VENV) $(PYTHON) -m tests.benchmarks.ledgers $(N)
 
 
 # ---- Checking -------------------------------------------------------------------------------------------------------

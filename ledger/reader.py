@@ -21,10 +21,11 @@ from ledger.index import (
     waiting_rows,
 )
 from ledger.lifecycle import State
-from ledger.rows import select
+from ledger.rows import select, select_columns
 
 if TYPE_CHECKING:
     from ledger.checkpoint import Seal
+    from ledger.plain import PlainRecord
     from ledger.proof import Proof
     from ledger.verify import VerifyReport
     from ledger.vouch import Evidence
@@ -118,6 +119,17 @@ class LedgerReader:
             else:
                 low = page[-1].seq
 
+    def plain_records(self, *, after: int, until: int | None, limit: int) -> "list[PlainRecord]":
+        """As ``records``, at most ``limit`` of them, for those who show them: several times as fast."""
+        from ledger.plain import read_plain
+
+        high = (1 << 63) - 1 if until is None else until
+        with self._reading():
+            found = select_columns(
+                self._connection, "WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, high, limit)
+            )
+        return [read_plain(row) for row in found]
+
     def transactions(
         self, *, state: State | None = None, open_only: bool = False, limit: int | None = None
     ) -> list[TransactionRow]:
@@ -173,10 +185,11 @@ class LedgerReader:
 
         Raises LedgerDamaged that names the first record which does not add up.
         """
-        from ledger.verify import verify  # here, for most who read do not verify
+        from ledger.ranges import cores  # here, for most who read do not verify
+        from ledger.verify import verify
 
         with self._reading():
-            return verify(self._connection, evidence)
+            return verify(self._connection, evidence, self.path, cores())
 
     def seals(self) -> "list[Seal]":
         """The signed checkpoints, oldest first."""

@@ -7,8 +7,8 @@ made of the story of ``history`` and of a few *marks* that the story does not ke
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from ledger.codec import AnyRecord
 from ledger.lifecycle import State
+from ledger.plain import PlainRecord
 from projections.history import Story
 from projections.marks import Marks
 
@@ -160,7 +160,7 @@ class TurnLine:
     at: str
 
 
-def turns(before: str | None, records: Sequence[AnyRecord]) -> list[TurnLine]:
+def turns(before: str | None, records: Sequence[PlainRecord]) -> list[TurnLine]:
     """The turns among ``records``, which follow a record of the moment ``before``; None where they are the first."""
     found = []
     for record in records:

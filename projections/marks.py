@@ -6,7 +6,7 @@ what they can.
 
 from dataclasses import dataclass, replace
 
-from ledger.codec import AnyRecord
+from ledger.plain import PlainRecord
 from projections.fields import body, flag, inner, text
 from projections.history import ENDINGS
 
@@ -55,7 +55,7 @@ class Marks:
 _BASES = {"none-required": "not-required", "emergency": "owed", "recovery": "recovery"}
 
 
-def mark(marks: Marks, record: AnyRecord) -> Marks:
+def mark(marks: Marks, record: PlainRecord) -> Marks:
     """The marks after ``record``; most records leave none."""
     match record.type:
         case "step.started" if marks.down_at is None and text(body(record), "kind") == "stop_jail":
@@ -75,7 +75,7 @@ def mark(marks: Marks, record: AnyRecord) -> Marks:
             return marks
 
 
-def _begin(marks: Marks, record: AnyRecord) -> Marks:
+def _begin(marks: Marks, record: PlainRecord) -> Marks:
     authority = inner(body(record), "authority")
     window = inner(authority, "window")
     basis = text(authority, "basis")
@@ -100,7 +100,7 @@ def _begin(marks: Marks, record: AnyRecord) -> Marks:
     return replace(marks, approval=verdict, approved_by=given.by, approved_at=given.at, approval_meaning=given.meaning)
 
 
-def _answer(marks: Marks, record: AnyRecord) -> Marks:
+def _answer(marks: Marks, record: PlainRecord) -> Marks:
     """A person's word on a plan that waits, or on an emergency."""
     event = body(record)
     by, at = text(inner(event, "by"), "login") or record.actor.login, text(event, "at") or record.at
@@ -114,7 +114,7 @@ def _answer(marks: Marks, record: AnyRecord) -> Marks:
     return replace(said, approval="late" if flag(event, "late") else "retroactive")
 
 
-def _end(marks: Marks, record: AnyRecord) -> Marks:
+def _end(marks: Marks, record: PlainRecord) -> Marks:
     marks = replace(marks, ended_seq=record.seq)
     if record.type != "transaction.rolled-back" or marks.unwind_clock is None:
         return marks

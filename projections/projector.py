@@ -4,6 +4,7 @@ It reads on from its position, and commits lines and position together, so that 
 The file can be dropped at any time: built from nothing it has the same content, to the byte.
 """
 
+import gc
 import json
 import os
 import sqlite3
@@ -13,21 +14,21 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from ledger.codec import AnyRecord
 from ledger.lifecycle import ENDS, State
+from ledger.plain import PlainRecord
 from ledger.reader import LedgerReader
 from projections import tables
 from projections.changes import change_of, marks_of, turns
 from projections.current_state import settle
-from projections.history import ENDINGS, Story, TransactionLine, tell
+from projections.history import ENDINGS, Draft, Story, TransactionLine
 from projections.marks import Marks, mark
-from projections.releases import changed_releases, released_names
+from projections.releases import RELEASE_FACTS, ReleaseLine, changed_releases, released_names
 from projections.shelf import PROJECTIONS_FILE, is_ours, projections_path
-from projections.timeline import LogLine, entry
+from projections.timeline import entry
 
 __all__ = ["PROJECTIONS_FILE", "Projector", "open_projector", "projections_path"]
 
-PAGE = 1000
+PAGE = 5000
 BUSY_TIMEOUT_S = 5.0
 
 
@@ -51,9 +52,9 @@ class Projector:
     def catch_up(self, reader: LedgerReader, *, until: int | None = None, page: int | None = None) -> int:
         """Read on to the end of the ledger, or ``until`` there, and return the position."""
         while True:
-            with self._committing():
+            with self._committing(), _no_search_for_garbage():
                 position = self._position(reader)
-                records = list(reader.records(after=position, until=until, limit=page or PAGE))
+                records = reader.plain_records(after=position, until=until, limit=page or PAGE)
                 if not records:
                     return position
                 self._project(records)
@@ -91,31 +92,46 @@ class Projector:
         tables.lay_out(self.database)
         self.database.conn.execute(f"PRAGMA user_version = {tables.VERSION}")
 
-    def _project(self, records: Sequence[AnyRecord]) -> None:
-        stories: dict[str, Story] = {}
+    def _project(self, records: Sequence[PlainRecord]) -> None:
+        drafts: dict[str, Draft] = {}
         marks: dict[str, Marks] = {}
-        log: list[LogLine] = []
+        releases = Releases(self.database)
         for record in records:
-            log.append(entry(record))
-            transaction = record.transaction
-            if transaction is None:
+            draft = self._go_on(drafts, record, releases)
+            if draft is None or record.transaction is None:
                 continue
-            story = tell(stories.get(transaction) or tables.find_story(self.database, transaction), record)
-            if story is None:
-                continue
-            stories[transaction] = story
-            marks[transaction] = mark(marks.get(transaction) or self._marks(record, transaction), record)
-            if record.type.startswith("step.") or story.line.state in ENDS:
-                self._put_releases(story)
+            name = record.transaction
+            marks[name] = mark(marks.get(name) or self._marks(record, name), record)
             if record.type in ENDINGS:
-                self._put_target(story.line)
+                self._put_target(draft.story().line)
         tables.TURNS.put(self.database, turns(self._last_at(records[0].seq), records))
-        tables.LOG.put(self.database, log)
+        tables.LOG.put(self.database, map(entry, records))
+        stories = {name: draft.story() for name, draft in drafts.items()}
+        tables.RELEASES.put(self.database, releases.changed())
         tables.TRANSACTIONS.put(self.database, [story.line for story in stories.values()])
         tables.STEPS.put(self.database, [step for story in stories.values() for step in story.steps])
         tables.CHANGES.put(self.database, [change_of(story, marks[name]) for name, story in stories.items()])
 
-    def _marks(self, record: AnyRecord, transaction: str) -> Marks:
+    def _go_on(self, drafts: dict[str, Draft], record: PlainRecord, releases: "Releases") -> Draft | None:
+        """The story that ``record`` belongs to, after it."""
+        transaction = record.transaction
+        if transaction is None:
+            return None
+        if begun := Draft.begin(record):
+            drafts[transaction] = begun
+            return begun
+        draft = drafts.get(transaction)
+        if draft is None:
+            told = tables.find_story(self.database, transaction)
+            if told is None:
+                return None
+            draft = drafts[transaction] = Draft(told)
+        fact = draft.add(record)
+        if fact in RELEASE_FACTS or draft.state in ENDS:
+            releases.follow(draft.story())
+        return draft
+
+    def _marks(self, record: PlainRecord, transaction: str) -> Marks:
         if record.version == 1:
             return Marks()
         found = tables.CHANGES.find(self.database, "transaction_id = ?", [transaction])
@@ -125,14 +141,6 @@ class Projector:
         """The moment of the record before ``seq``."""
         found = tables.LOG.find(self.database, "seq = ?", [seq - 1])
         return found[0].at if found else None
-
-    def _put_releases(self, story: Story) -> None:
-        names = released_names(story)
-        if names:
-            marks = ", ".join("?" * len(names))
-            found = tables.RELEASES.find(self.database, f"release IN ({marks})", names)
-            known = {line.release: line for line in found}
-            tables.RELEASES.put(self.database, changed_releases(story, known))
 
     def _put_target(self, line: TransactionLine) -> None:
         """As the ledger's own index does: an end settles the target, a refusal does not."""
@@ -158,6 +166,43 @@ class Projector:
                 connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+
+
+@contextmanager
+def _no_search_for_garbage() -> Iterator[None]:
+    """A page of records is many small objects, none of them in a ring: to look for rings takes a fourth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+class Releases:
+    """The releases that a page of records is about: read when they are met, written with the page."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[str, ReleaseLine | None] = {}
+        self._changed: dict[str, ReleaseLine] = {}
+
+    def follow(self, story: Story) -> None:
+        """Take note of what ``story`` says of its releases now."""
+        names = released_names(story)
+        if not names:
+            return
+        for name in names:
+            if name not in self._known:
+                self._known[name] = next(iter(tables.RELEASES.find(self._database, "release = ?", [name])), None)
+        known = {name: line for name in names if (line := self._known[name]) is not None}
+        for line in changed_releases(story, known):
+            self._known[line.release] = self._changed[line.release] = line
+
+    def changed(self) -> list[ReleaseLine]:
+        """Their lines, in the order in which they were first changed."""
+        return list(self._changed.values())
 
 
 @contextmanager

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from ledger.codec import AnyRecord, RawRecord
 from ledger.events import JsonObject
 from projections.current_state import settled_of
-from projections.fields import body, inner, number, text, texts
+from projections.fields import Told, body, inner, is_newer, number, text, texts
 
 _OUTCOMES = {
     "step.succeeded": "ok",
@@ -38,10 +37,9 @@ class LogLine:
     duration_ns: int | None
 
 
-def entry(record: AnyRecord) -> LogLine:
+def entry(record: Told) -> LogLine:
     """The line for ``record``."""
     event = body(record)
-    is_newer = isinstance(record, RawRecord)
     return LogLine(
         seq=record.seq,
         at=record.at,
@@ -52,7 +50,7 @@ def entry(record: AnyRecord) -> LogLine:
         type=record.type,
         what=_what(record.type, event),
         outcome=_OUTCOMES.get(record.type),
-        detail=f"written by rootswap {record.engine_version}" if is_newer else _detail(record.type, event),
+        detail=f"written by rootswap {record.engine_version}" if is_newer(record) else _detail(record.type, event),
         duration_ns=number(event, "duration_ns"),
     )
 

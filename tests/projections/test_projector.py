@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.codec import AnyRecord, Record
+from ledger.codec import Record
 from ledger.events import TransactionEvent
 from ledger.lifecycle import TransactionStatus, apply
+from ledger.plain import PlainRecord
 from ledger.reader import LedgerReader
 from projections import projector as module
 from projections import queries, tables
@@ -143,7 +144,7 @@ def test_the_file_is_ours_alone_and_is_read_on_from_where_it_stands(
         read: list[int] = []
         project = Projector._project
 
-        def count_and_project(self: Projector, records: Sequence[AnyRecord]) -> None:
+        def count_and_project(self: Projector, records: Sequence[PlainRecord]) -> None:
             read.append(len(records))
             project(self, records)
 
