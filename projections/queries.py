@@ -98,10 +98,11 @@ def _record(reader: LedgerReader, seq: int) -> AnyRecord | None:
 def all_transactions(
     projector: "Projector", *, target: str | None = None, limit: int | None = None
 ) -> list[TransactionLine]:
-    """The last ``limit`` transactions, or all, newest first."""
+    """The last ``limit`` transactions, or all, newest first; a plan that waits is none yet."""
     from projections.tables import TRANSACTIONS
 
-    where, named = _conditions(("target = ?", target))
+    begun = [("state <> ?", state) for state in sorted(WAITING)]
+    where, named = _conditions(*begun, ("target = ?", target))
     return TRANSACTIONS.find(projector.database, where, named, order="begun_seq DESC", limit=limit)
 
 
