@@ -1,8 +1,6 @@
 """Every way to falsify a ledger with SQL, and the record that verify then names."""
 
 import random
-import sqlite3
-from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -13,7 +11,6 @@ from ledger import ranges
 from ledger.codec import GENESIS
 from ledger.errors import LedgerDamaged
 from ledger.reader import LedgerReader
-from ledger.sums import Sums
 from tests.ledger.attacks import forge, tamper
 from tests.ledger.bulk import grow
 from tests.ledger.fakes import TX, begun, create, started, whole_unwinding, whole_upgrade
@@ -42,22 +39,6 @@ def test_a_sound_ledger_is_reported(ledger: Path) -> None:
         report = reader.verify()
         assert (report.records, report.transactions, report.open_transactions, report.unknown) == (16, 3, 1, 0)
         assert len(report.head) == len(GENESIS) and report.head != GENESIS
-
-
-@pytest.fixture
-def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four records to a page, and a range for each page, all in this process."""
-
-    def share(
-        connection: sqlite3.Connection, _path: Path, parts: Sequence[ranges.Range], wanted: frozenset[int]
-    ) -> tuple[str, list[Sums]]:
-        assert len(parts) > 1
-        return ranges.check_pages(connection), [ranges.recount(connection, part, wanted) for part in parts]
-
-    for name, value in {"growth.PAGE_LEVEL": 2, "growth.PAGE": 4, "ranges.PAGE": 4, "ranges.WORTHWHILE": 4}.items():
-        monkeypatch.setattr(f"ledger.{name}", value)
-    monkeypatch.setattr("ledger.ranges.share", share)
-    monkeypatch.setattr("ledger.ranges.cores", lambda: 100)
 
 
 @pytest.mark.usefixtures("small_ranges")
