@@ -104,7 +104,7 @@ def _service(ctx: typer.Context, *, checks_program: bool) -> "BootService":
     host = LocalHost()
     system = system_of(host)
     command = _command(ctx, host) if checks_program else ["rootswap"]
-    return BootService(host, system, boot_files(system, command, config.state_directory))
+    return BootService(host, system, boot_files(system, command, config.state_directory, config.storage.path))
 
 
 def _command(ctx: typer.Context, host: "Host") -> list[str]:
@@ -141,7 +141,8 @@ def boot_findings(config: "Config") -> "Iterator[Finding]":
     host = LocalHost()
     try:
         system = system_of(host)
-        service = BootService(host, system, boot_files(system, ["rootswap"], config.state_directory))
+        files = boot_files(system, ["rootswap"], config.state_directory, config.storage.path)
+        service = BootService(host, system, files)
         recover, is_enabled = service.found()[0], service.is_enabled()
     except RootswapError as error:
         yield Finding("boot", "warning", error.message, error.remedy)
