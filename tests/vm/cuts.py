@@ -154,8 +154,8 @@ class Rig:
     def _faults(self, told: list[Told], before: Look) -> list[str]:
         """Everything that must not be after a power cut and the boot that follows it."""
         seen = self.seen
-        digests = [(one, seen.digests.get(str(one["seq"]))) for one in told]
-        found = [f"acknowledged, but gone or changed: {one}" for one, digest in digests if digest != one["digest"]]
+        lost = [one for one in told if seen.digests.get(str(one["seq"])) != one["digest"]]
+        found = [f"acknowledged, but gone or changed: record {one['seq']}, {one['type']}" for one in lost]
         found += seen.faults()
         if seen.last < before.last:
             found.append(f"the ledger ends at {seen.last}, it had {before.last} records")
