@@ -129,8 +129,9 @@ vm-packages:
 N    ?= 60
 SEED ?= $(shell shuf -i 0-999999 -n 1)
 
+# STORAGE="btrfs zfs" chooses; BUILD=late cuts one that is broken on purpose; LOG=FILE notes each cut there.
 power-cuts: setup vm-packages ## Cut the power N times during upgrades and rollbacks: N=500 SEED=1 (root)
-	$(WITH_VENV) $(PYTHON) -m tests.vm.cuts $(N) $(SEED) $(STORAGE)
+	$(WITH_VENV) $(PYTHON) -m tests.vm.campaign $(N) $(SEED) $(STORAGE) $(if $(BUILD),--build $(BUILD)) $(if $(LOG),--log $(LOG))
 
 clean: ## Remove what setup, lint and test made (not the demo: clean-demo)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

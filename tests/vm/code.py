@@ -35,6 +35,8 @@ def install_code(machine: Machine) -> None:
     machine.run("rm", "-rf", f"/{PRIVATE}/src")
     machine.run("mkdir", "-p", f"/{PRIVATE}/src")
     machine.run("tar", "-xf", f"/dev/disk/by-id/virtio-{SERIAL}", "-C", f"/{PRIVATE}/src")
+    # A power cut may empty files that were just written, and Python runs an empty file without complaint.
+    machine.run("sync")
 
 
 def _as_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -7,21 +7,16 @@ in their write caches, for the server behind them forgets any part of what was n
 import json
 import random
 import subprocess
-import sys
-import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from tests.vm.code import code_drive, install_code
 from tests.vm.disk import guest
-from tests.vm.machine import Drive, Machine
-from tests.vm.site import BACKENDS, Backend, Look, Site
+from tests.vm.machine import Drive, GuestFailed, Machine
+from tests.vm.site import Backend, Look, Site
 from tests.vm.system import PRIVATE
 from tests.vm.volatile import VolatileDisk
 
@@ -37,7 +32,10 @@ Told = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One cut and what came of it. The times are the guest's, whose clock counts emulated work."""
+    """One cut and what came of it. The times are the guest's, whose clock counts emulated work.
+
+    ``end`` is ``unknown`` when the guest could not be looked at; then ``recovery_s`` is 0.
+    """
 
     number: int
     verb: str
@@ -82,7 +80,7 @@ class Rig:
             self._meet(0)
             self._kept, self._places = self.seen.kept, self.seen.places
             self._pages = {self.seen.release: self.seen.page}
-            _, self._duration_s = self._go(float("inf"))
+            self._duration_s = self._go([], float("inf"))
             self._meet(self.seen.last)
             self._pages[self.seen.release] = self.seen.page
             undo.pop_all()
@@ -93,34 +91,41 @@ class Rig:
 
     def cut(self, number: int) -> Cut:
         """Begin a transaction, cut the power somewhere in it or shortly after, boot, and look."""
-        told, _ = self._go(self._chance.uniform(0, 1.15 * self._duration_s))
-        lost, unflushed = self._lose_power()
-        boots = 1
-        while self._chance.random() < _SECOND_CUTS:
-            self._boot_and_cut()
-            boots += 1
-        self._boot_s = self.machine.boot()
-        recovery_s = self._recovery_s()
         before = self.seen
-        self._meet(before.last)
         verb = "rollback" if before.settled and before.settled["history"] else "upgrade"
-        after = f"{told[-1]['type']} {told[-1]['step'] or ''}".strip()
-        end, _ = self.seen.transactions.get(told[0]["transaction"], ("lost", ""))
-        faults = tuple(self._faults(told, before))
+        told: list[Told] = []
+        lost = unflushed = boots = 0
+        try:
+            self._go(told, self._chance.uniform(0, 1.15 * self._duration_s))
+            lost, unflushed = self._lose_power()
+            boots = 1
+            while self._chance.random() < _SECOND_CUTS:
+                self._boot_and_cut()
+                boots += 1
+            self._boot_s = self.machine.boot()
+            recovery_s = self._recovery_s()
+            self._meet(before.last)
+            end, _ = self.seen.transactions.get(told[0]["transaction"], ("lost", ""))
+            faults = tuple(self._faults(told, before))
+        except GuestFailed as error:
+            recovery_s, end, faults = 0.0, "unknown", (str(error),)
+        after = f"{told[-1]['type']} {told[-1]['step'] or ''}".strip() if told else "nothing"
         return Cut(number, verb, after, lost, unflushed, boots, recovery_s, end, faults)
 
     def _meet(self, after: int) -> None:
         """Look at the guest, by the program that will then do the next transaction."""
         argv = [f"/{PRIVATE}/bin/python", "-m", "tests.vm.inside.acknowledged", self._build, str(after)]
         self._program = self.machine.start("env", "-C", f"/{PRIVATE}/src", *argv)
-        self.seen = Look(**json.loads(self._program.line() or ""))
+        line = self._program.line()
+        if line is None:
+            raise GuestFailed("the program that looks at the guest has ended without a word")
+        self.seen = Look(**json.loads(line))
 
-    def _go(self, cut_after_s: float) -> tuple[list[Told], float]:
-        """Let the program do a transaction until so long after its first record.
+    def _go(self, told: list[Told], cut_after_s: float) -> float:
+        """Let the program do a transaction until so long after its first record; ``told`` gets what it acknowledges.
 
-        What was acknowledged by then, and how long after the first record the program had ended.
+        How long after the first record the program had ended.
         """
-        told: list[Told] = []
         began, moment = 0.0, float("inf")
         self._program.say("go\n")
         while (line := self._program.line(moment=moment)) is not None:
@@ -129,7 +134,7 @@ class Rig:
                 moment = began + cut_after_s
             if line.startswith("{"):
                 told.append(json.loads(line))
-        return told, time.monotonic() - began
+        return time.monotonic() - began
 
     def _lose_power(self) -> tuple[int, int]:
         self.machine.cut()
@@ -191,46 +196,3 @@ def settle(directory: Path, backend: Backend) -> Path:
 def copy(source: Path, target: Path) -> None:
     """A sparse copy of a disk."""
     subprocess.run(["cp", "--reflink=auto", "--sparse=always", str(source), str(target)], check=True)
-
-
-def main() -> int:
-    """``python -m tests.vm.cuts N SEED BACKEND …``: so many cuts, on each storage in turn; 1 if anything was wrong."""
-    count, seed, names = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or list(BACKENDS)
-    print(f"{count} power cuts, seed {seed}, on {', '.join(names)}", flush=True)
-    done: list[Cut] = []
-    with tempfile.TemporaryDirectory(prefix="rootswap-cuts-", dir="/var/tmp") as directory:
-        for place, name in enumerate(names):
-            share = count // len(names) + (place < count % len(names))
-            done += cut_many(Path(directory, name), BACKENDS[name], share, f"{seed} {name}")
-    print(summary(done))
-    return int(any(cut.faults for cut in done))
-
-
-def cut_many(directory: Path, backend: Backend, count: int, seed: str, build: str = "sound") -> Iterator[Cut]:
-    """So many cuts of one guest, one after the other."""
-    directory.mkdir(parents=True)
-    settled = settle(directory / "settled", backend)
-    with Rig(directory, backend, settled, random.Random(seed), build) as rig:
-        for number in range(1, count + 1):
-            cut = rig.cut(number)
-            print(f"{backend.driver} {cut.line()}", flush=True)
-            yield cut
-
-
-def summary(cuts: Sequence[Cut]) -> str:
-    """The figures for the documents."""
-    ends = Counter(cut.end for cut in cuts)
-    places = Counter(f"{cut.verb}, after {cut.after}" for cut in cuts)
-    times = [cut.recovery_s for cut in cuts]
-    lines = [
-        f"cuts {len(cuts)}, boots that were cut as well {sum(cut.boots - 1 for cut in cuts)}",
-        f"unflushed blocks {sum(cut.unflushed for cut in cuts)}, lost {sum(cut.lost for cut in cuts)}",
-        "ends: " + ", ".join(f"{end} {number}" for end, number in sorted(ends.items())),
-        f"recovery: median {median(times):.1f} s, longest {max(times):.1f} s (of the emulated guest)",
-        f"violations: {sum(bool(cut.faults) for cut in cuts)}",
-    ]
-    return "\n".join(lines + [f"{number:5d}  {place}" for place, number in sorted(places.items())])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

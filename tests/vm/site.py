@@ -50,7 +50,17 @@ ZFS = Backend(
     ),
     {"driver": "zfs", "dataset": "tank/rootswap", "path": f"{HOME}/pool"},
 )
-BACKENDS = {backend.driver: backend for backend in (BTRFS, ZFS)}
+LVM = Backend(
+    "lvm",
+    (
+        f"pvcreate -q -y {POOL_DISK}",
+        f"vgcreate -q vg {POOL_DISK}",
+        "lvcreate -q -y --type thin-pool -L 6G -n pool vg",
+        f"mkdir -m 700 {HOME}",
+    ),
+    {"driver": "lvm", "thin_pool": "vg/pool", "path": f"{HOME}/pool", "root_size": "256M", "volume_size": "128M"},
+)
+BACKENDS = {backend.driver: backend for backend in (BTRFS, ZFS, LVM)}
 
 
 def root_archive(directory: Path) -> Path:

@@ -28,7 +28,7 @@ _PATIENCE_S = 30.0
 _LISTINGS = {
     "btrfs": ["btrfs", "subvolume", "list", "{path}"],
     "zfs": ["zfs", "list", "-H", "-t", "all", "-o", "name"],
-    "lvm": ["lvs", "--noheadings", "-a", "-o", "lv_name,lv_active,lv_permissions,lv_tags"],
+    "lvm": ["lvs", "--noheadings", "-a", "--separator", " ", "-o", "lv_name,lv_active,lv_permissions,lv_tags"],
 }
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from commands.drivers.base import PoolSpec
 from commands.drivers.host import LocalHost
+from commands.drivers.lvm import LvmStorage, NewVolumes
+from commands.drivers.lvm_report import name_of
 from commands.drivers.mounts import LinuxMounts
 from commands.drivers.zfs import ZfsStorage
 from tests.contracts import test_storage
@@ -49,7 +51,26 @@ def zfs(directory: Path, host: LocalHost) -> Iterator[Backend]:
         unmount_all(directory)
 
 
-STORAGES = {"zfs": zfs}
+def lvm(directory: Path, host: LocalHost) -> Iterator[Backend]:
+    """The thin pool ``vg/pool``."""
+    pool = PoolSpec(driver="lvm", path=str(directory / "pool"), thin_pool="vg/pool")
+    storage = LvmStorage(host, pool, NewVolumes(root_bytes=64 << 20, volume_bytes=64 << 20))
+
+    def plant(key: str) -> None:
+        kind, *names = key.split(":")
+        name = name_of("vg", "/".join([f"{kind}s", *names]))
+        sh("lvcreate", "-q", "-y", "-V", "32M", "-T", "vg/pool", "-n", name)
+
+    try:
+        storage.create_pool(pool)
+        yield Backend(storage, pool, plant)
+    finally:
+        unmount_all(directory)
+        sh("lvremove", "-q", "-f", "-y", "vg")
+        sh("lvcreate", "-q", "-y", "--type", "thin-pool", "-L", "2G", "-n", "pool", "vg")
+
+
+STORAGES = {"lvm": lvm, "zfs": zfs}
 
 
 @pytest.fixture
