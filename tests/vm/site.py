@@ -119,11 +119,12 @@ class Look:
 
 
 class Site:
-    """The rootswap of a running guest."""
+    """The rootswap of a running guest; its jail has ``patience_s`` to become healthy."""
 
-    def __init__(self, machine: Machine, backend: Backend) -> None:
+    def __init__(self, machine: Machine, backend: Backend, patience_s: int = 20) -> None:
         self.machine = machine
         self.backend = backend
+        self._patience_s = patience_s
 
     def settle(self) -> None:
         """From an empty disk to a jail on the first of two releases, all with the command line."""
@@ -161,7 +162,7 @@ class Site:
                     "command": ["/bin/sh", "/srv/run"],
                     "environment": {"PORT": str(PORT)},
                     "volumes": {"log": "/var/log", "home": "/home"},
-                    "health": {"page": {"http": f"http://127.0.0.1:{PORT}/", "timeout_s": 20}},
+                    "health": {"page": {"http": f"http://127.0.0.1:{PORT}/", "timeout_s": self._patience_s}},
                     "stop_timeout_s": 20,
                 }
             },
