@@ -76,5 +76,5 @@ STORAGES = {"lvm": lvm, "zfs": zfs}
 @pytest.fixture
 def on(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     capture = os.environ.get("VM_CAPTURE")
-    host = RecordingHost(Path(capture) if capture else None, request.node.name)
+    host = RecordingHost(Path(capture) if capture else None, request.node.name, {str(tmp_path): "/DIRECTORY"})
     yield from STORAGES[os.environ["VM_STORAGE"]](tmp_path, host)
