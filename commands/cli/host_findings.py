@@ -20,7 +20,10 @@ TOOLS = {
     "btrfs": ("btrfs", "mkfs.btrfs", "mount", "umount", "cp", "truncate"),
     "zfs": ("zfs", "zpool", "mount", "umount", "cp", "find", "chmod"),
     "directory": ("mount", "umount", "cp", "rm", "find"),
-    "lvm": ("lvs", "lvcreate", "lvchange", "lvremove", "lvrename", "blkid", "mount", "umount", "cp", "find", "od"),
+    "lvm": (
+        *("lvs", "vgs", "lvcreate", "lvchange", "lvremove", "lvrename"),
+        *("blkid", "mount", "umount", "cp", "find", "od", "sync"),
+    ),
     "ext4": ("mkfs.ext4",),
     "xfs": ("mkfs.xfs",),
     "lxc": ("lxc-start", "lxc-stop", "lxc-info", "lxc-attach"),
