@@ -51,8 +51,8 @@ def figures(cuts: Sequence[Noted]) -> str:
         ("of these lost", lambda some: str(sum(one.cut.lost for one in some))),
         *((end, lambda some, end=end: str(sum(one.cut.end == end for one in some))) for end in _ENDS),
         ("**violations**", lambda some: f"**{sum(bool(one.cut.faults) for one in some)}**"),
-        ("recovery, median", lambda some: f"{median(one.cut.recovery_s for one in some):.1f} s"),
-        ("recovery, longest", lambda some: f"{max(one.cut.recovery_s for one in some):.1f} s"),
+        ("recovery, median", lambda some: f"{median(_recoveries(some)):.1f} s"),
+        ("recovery, longest", lambda some: f"{max(_recoveries(some)):.1f} s"),
     ]
     columns = [*_by_driver(cuts), ("all", cuts)]
     lines = [_row(["", *(name for name, _ in columns)]), _row(["---"] * (len(columns) + 1))]
@@ -77,6 +77,11 @@ def caught(cuts: Sequence[Noted]) -> str:
             by = one.cut.faults[0].splitlines()[0].partition(": ")[0]
             lines.append(_row([f"`{one.build}`", one.driver, one.seed, str(one.cut.number), by]))
     return "\n".join(lines)
+
+
+def _recoveries(cuts: Sequence[Noted]) -> list[float]:
+    """In seconds; of guests that could be looked at."""
+    return [one.cut.recovery_s for one in cuts if one.cut.end != "unknown"] or [0.0]
 
 
 def _by_driver(cuts: Sequence[Noted]) -> list[tuple[str, Sequence[Noted]]]:
