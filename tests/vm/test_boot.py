@@ -52,7 +52,7 @@ def test_a_jail_whose_upgrade_is_stuck_is_not_started_and_the_boot_says_so(machi
     assert machine.run("systemctl", "is-failed", "rootswap-recover.service").stdout == "failed\n"
     journal = machine.run("journalctl", "-b", "-u", "rootswap-recover.service", "-o", "cat").stdout
     assert "stuck" in journal
-    assert "stuck" in site.rootswap("status").stdout
+    assert "stuck" in site.rootswap("status", expect=3).stdout
     with pytest.raises(GuestFailed):
         site.page()
     assert machine.run("findmnt", "-n", "-o", "FSTYPE", ROOT).stdout == "tmpfs\n"
