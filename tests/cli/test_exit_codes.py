@@ -245,6 +245,29 @@ def test_0_when_interrupted_after_the_point_of_no_return(bench: Bench) -> None:
     assert "web is past the point of no return and will be finished" in printed.err
 
 
+def test_what_is_ignored_since_before_we_began_is_ignored_but_not_by_what_we_start(bench: Bench) -> None:
+    """As in `rootswap upgrade web &` in a script: a jail that starts then must hear its SIGQUIT."""
+    bench.settle()
+    children = []
+
+    def look(now: str) -> None:
+        if now.startswith("after dropping jail:web"):
+            os.kill(os.getpid(), signal.SIGINT)
+            for name in ("INT", "QUIT", "HUP"):
+                children.append(subprocess.run(["/bin/sh", "-c", f"kill -{name} $$"], check=False).returncode)
+
+    bench.gate = look
+    numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        printed = bench.run("upgrade", "web")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert (printed.code, "will be finished" in printed.err) == (0, False)
+    assert children == [-number for number in numbers]
+
+
 def test_several_jails_stop_at_the_first_that_fails(bench: Bench) -> None:
     bench.settle()
     bench.gate = strike("before setting jail:mail", DriverError("cannot start jail mail: no luck"))
