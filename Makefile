@@ -10,7 +10,7 @@ STAMP   := $(VENV)/.installed
 # tool:Debian package; what the demo and the tests marked `real` call.
 SYSTEM_TOOLS := mkfs.btrfs:btrfs-progs lxc-start:lxc mmdebstrap:mmdebstrap ip:iproute2 losetup:util-linux ssh-keygen:openssh-client
 TEST_TOOLS   := strace:strace busybox:busybox-static sshd:openssh-server ss:iproute2 runc:runc crun:crun systemd-nspawn:systemd-container sudo:sudo \
-                mkfs.xfs:xfsprogs setfacl:acl lvs:lvm2
+                mkfs.xfs:xfsprogs setfacl:acl lvs:lvm2 chromium:chromium promtool:prometheus
 
 APT_INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 WITH_VENV   := PATH="$(abspath $(VENV))/bin:$$PATH:/usr/sbin:/sbin"
@@ -18,7 +18,8 @@ WITH_VENV   := PATH="$(abspath $(VENV))/bin:$$PATH:/usr/sbin:/sbin"
 PYTEST_ARGS := -n auto
 PIP         := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip --quiet --no-input
 
-.PHONY: help setup system-packages demo clean-demo lint test test-unprivileged test-vm vm-packages power-cuts bench clean
+.PHONY: help setup system-packages demo clean-demo lint test test-unprivileged test-vm vm-packages power-cuts bench \
+    bench-ledger clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  %-20s %s\n", $$1, $$2 }'
@@ -68,6 +69,11 @@ clean-demo: ## Remove whatever the demo left on this machine (root)
 bench: setup ## Measure downtime and commits against their floors (root)
 	$(call install-tools,$(SYSTEM_TOOLS) $(TEST_TOOLS))
 	$(WITH_VENV) $(PYTHON) -m tests.benchmarks
+
+RECORDS ?= 1000000
+bench-ledger: setup ## Measure a ledger of RECORDS=1000000 against its floors
+	$(call install-tools,ssh-keygen:openssh-client)
+	$(WITH_VENV) $(PYTHON) -m tests.benchmarks.ledgers $(RECORDS)
 
 
 # ---- Checking -------------------------------------------------------------------------------------------------------

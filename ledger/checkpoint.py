@@ -17,6 +17,8 @@ from ledger.merkle import HASH_BYTES
 #: What our signatures are for; a signature over the same bytes for any other purpose is worth nothing here.
 CHECKPOINT_NAMESPACE = "rootswap-checkpoint@v1"
 ROTATION_NAMESPACE = "rootswap-key@v1"
+#: What ssh-keygen writes, and nothing around it: it would overlook what is there.
+ARMOUR = re.compile(r"-----BEGIN SSH SIGNATURE-----\n(?:[A-Za-z0-9+/=]{1,80}\n)+-----END SSH SIGNATURE-----\n")
 
 _SIZE = re.compile(r"[1-9][0-9]{0,18}")
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
@@ -83,7 +85,8 @@ class Seal:
 
     def is_by(self, key: str, checker: SignatureChecker) -> bool:
         """Whether the holder of ``key`` has signed it."""
-        return checker.is_signed(self.checkpoint.text.encode(), self.signature, key, CHECKPOINT_NAMESPACE)
+        is_whole = ARMOUR.fullmatch(self.signature) is not None
+        return is_whole and checker.is_signed(self.checkpoint.text.encode(), self.signature, key, CHECKPOINT_NAMESPACE)
 
 
 def origin_of(host_id: str, event_id: str) -> str:

@@ -36,6 +36,9 @@ _PUT_TARGET = (
     "WHERE excluded.seq > targets.seq"  # what is said of a transaction after its end changes no target
 )
 
+#: A line of the table as it is stored: transaction, kind, target, state, begun_seq, last_seq, reason, ticket, approval.
+IndexLine = tuple[str, str, str, str, int, int, str | None, str | None, str | None]
+
 
 @dataclass(frozen=True, slots=True)
 class TransactionRow:
@@ -134,16 +137,26 @@ def fold(records: Iterable[Record]) -> Stream | None:
 def put(connection: sqlite3.Connection, stream: Stream) -> None:
     """Bring the index up to ``stream``, inside the transaction that appends its events."""
     row = stream.row
-    approval: JsonObject = {} if row.approval is None else row.approval.model_dump(mode="json")
-    if row.owed is not None:
-        approval = {**approval, "owed": row.owed}
     begun = (row.transaction, row.kind, row.target, row.state.value, row.begun_seq, row.last_seq)
-    said = (row.reason, row.ticket, canonical(approval).decode() if approval else None)
+    said = (row.reason, row.ticket, spell_approval(row.approval, row.owed))
     connection.execute(_PUT_TRANSACTION, (*begun, *said))
     settled = stream.settled
     if settled is not None:
         state = None if settled.state is None else canonical(settled.state).decode()
         connection.execute(_PUT_TARGET, (settled.target, state, settled.transaction, settled.seq))
+
+
+def spell_approval(approval: Approval | None, owed: str | None) -> str | None:
+    """As it is stored: the approval that was given, and until when one is owed."""
+    spelt: JsonObject = {} if approval is None else approval.model_dump(mode="json")
+    if owed is not None:
+        spelt = {**spelt, "owed": owed}
+    return canonical(spelt).decode() if spelt else None
+
+
+def lines(connection: sqlite3.Connection) -> dict[str, IndexLine]:
+    """All lines as they are stored, by their transaction."""
+    return {line[0]: line for line in connection.execute(_SELECT_TRANSACTIONS).fetchall()}
 
 
 def open_rows(connection: sqlite3.Connection) -> list[TransactionRow]:

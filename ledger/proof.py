@@ -22,17 +22,15 @@ The index counts from 0, so that of record 41 is 40. The record is the exact byt
 
 import base64
 import binascii
-import re
 from dataclasses import dataclass
 from typing import Self
 
-from ledger.checkpoint import Checkpoint, Seal, SignatureChecker, fingerprint, public_key
+from ledger.checkpoint import ARMOUR, Checkpoint, Seal, SignatureChecker, fingerprint, public_key
 from ledger.codec import AnyRecord, decode_any
 from ledger.errors import LedgerDamaged, ProofRefused
 from ledger.merkle import HASH_BYTES, leaf_hash, root_from_inclusion
 
 _HEADER = b"rootswap-proof@v1"
-_SIGNATURE = re.compile(r"-----BEGIN SSH SIGNATURE-----\n(?:[A-Za-z0-9+/=]{1,80}\n)+-----END SSH SIGNATURE-----\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ class Proof:
             )
         except (ValueError, binascii.Error) as error:
             raise _refused(f"it is not a proof of ours ({error})") from error
-        whole = header == _HEADER and _SIGNATURE.fullmatch(signature) and {len(each) for each in path} <= {44}
+        whole = header == _HEADER and ARMOUR.fullmatch(signature) and {len(each) for each in path} <= {44}
         if not whole or found.format() != data:
             raise _refused("it is not a proof of ours")
         return found

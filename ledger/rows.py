@@ -13,9 +13,14 @@ from ledger.codec import GENESIS, AnyRecord, Envelope, Record, decode, decode_an
 from ledger.errors import LedgerDamaged
 from ledger.merkle import Frontier, leaf_hash
 
-_COLUMNS = "seq, event_id, stream, version, transaction_id, target, type, schema_version, at, hash, subtrees, record"
-_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 constants only
-_SELECT = f"SELECT {_COLUMNS} FROM events"  # noqa: S608 constants only
+#: Of the table, in order.
+COLUMNS = "seq, event_id, stream, version, transaction_id, target, type, schema_version, at, hash, subtrees, record"
+_INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 constants only
+_SELECT = f"SELECT {COLUMNS} FROM events"  # noqa: S608 constants only
+
+
+#: The columns of a row as SQLite returns them.
+Columns = tuple[int, str, str, int, str | None, str | None, str, int, str, bytes, bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ class Row:
             raise damaged(self.seq, "its bytes are not those that were hashed")
 
     def _check_copies(self, record: Envelope) -> None:
-        names = _COLUMNS.split(", ")
+        names = COLUMNS.split(", ")
         for name, column, copied in zip(names, self._columns(), _copies(record), strict=False):
             if column != copied:
                 raise damaged(self.seq, f"column {name} says {column!r}, the record {copied!r}")
@@ -120,7 +125,12 @@ def insert(connection: sqlite3.Connection, row: Row) -> None:
 
 def select(connection: sqlite3.Connection, tail: str, parameters: Sequence[int | str] = ()) -> list[Row]:
     """The rows that the SQL ``tail`` (WHERE, ORDER BY, LIMIT) picks; all of them, so that no cursor stays open."""
-    return [Row(*columns) for columns in connection.execute(f"{_SELECT} {tail}", parameters).fetchall()]
+    return [Row(*columns) for columns in select_columns(connection, tail, parameters)]
+
+
+def select_columns(connection: sqlite3.Connection, tail: str, parameters: Sequence[int | str] = ()) -> list[Columns]:
+    """As ``select``, for those who look at many."""
+    return connection.execute(f"{_SELECT} {tail}", parameters).fetchall()
 
 
 def select_stream(connection: sqlite3.Connection, stream: str) -> list[Row]:

@@ -1,6 +1,7 @@
 """Seals and keys as they are stored: signed checkpoints, and which key was in force when."""
 
 import sqlite3
+from collections.abc import Iterable
 
 from ledger.checkpoint import Checkpoint, Seal, origin_of
 from ledger.errors import LedgerDamaged
@@ -27,6 +28,28 @@ def last_seal(connection: sqlite3.Connection) -> Seal | None:
 def seals_after(connection: sqlite3.Connection, size: int) -> list[Seal]:
     """The seals of more than ``size`` records, oldest first."""
     return _select(connection, "WHERE size > ? ORDER BY size", (size,))
+
+
+def first_seal_of(connection: sqlite3.Connection, seq: int) -> Seal | None:
+    """The oldest seal that record ``seq`` is under; None while it is not."""
+    found = _select(connection, "WHERE size >= ? ORDER BY size LIMIT 1", (seq,))
+    return found[0] if found else None
+
+
+def sizes(connection: sqlite3.Connection) -> list[int]:
+    """The sizes of all seals, ascending."""
+    return [size for (size,) in connection.execute("SELECT size FROM seals ORDER BY size").fetchall()]
+
+
+def texts(connection: sqlite3.Connection, after: int, until: int) -> dict[int, str]:
+    """What the seals of more than ``after`` and up to ``until`` records say, unread, by their size."""
+    select = "SELECT size, checkpoint FROM seals WHERE size > ? AND size <= ?"
+    return dict(connection.execute(select, (after, until)).fetchall())
+
+
+def find_seals(connection: sqlite3.Connection, wanted: Iterable[int]) -> list[Seal]:
+    """The seals of these sizes, in this order; raises LedgerDamaged for one that is not a checkpoint."""
+    return [seal for size in wanted for seal in _select(connection, "WHERE size = ?", (size,))]
 
 
 def find_seal(connection: sqlite3.Connection, size: int) -> Seal | None:

@@ -5,22 +5,17 @@ every transaction folded, and the ledger's own index compared with what the reco
 """
 
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
-from ledger.checkpoint import origin_of
-from ledger.codec import AnyRecord, RawRecord, Record
-from ledger.errors import IllegalEvent, LedgerDamaged
-from ledger.events import KeyRotated, LedgerCreated, TransactionEvent
-from ledger.index import Stream, TargetRow, TransactionRow, follow, select_transactions, target_rows
-from ledger.merkle import Frontier, leaf_hash
-from ledger.rows import NOTHING, Row, Tail, check_link, damaged, read_tail, select
+from ledger import index, ranges, seals
+from ledger.errors import LedgerDamaged
+from ledger.events import TransactionBegun
+from ledger.index import IndexLine, TargetRow
+from ledger.rows import Tail, damaged, read_tail, select
 from ledger.schema import check_objects
-from ledger.seals import seals_after
-from ledger.skim import Skimmer
-from ledger.vouch import Evidence, Found, Vouched, require_vouched
-
-_PAGE = 500
+from ledger.sums import Sums
+from ledger.vouch import Evidence, Vouched, newest_of_each_key, require_sound, require_vouched
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,132 +34,99 @@ class VerifyReport:
     vouched: Vouched | None = None
 
 
-@dataclass(slots=True)
-class _Recount:
-    """What the records seen so far add up to."""
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What is held against the records: the end, the index and the sizes of the seals, all at one moment."""
 
-    tail: Tail = NOTHING
-    frontier: Frontier = field(default_factory=Frontier)
-    versions: dict[str, int] = field(default_factory=dict)
-    open: dict[str, Stream] = field(default_factory=dict)
-    ended: dict[str, TransactionRow] = field(default_factory=dict)
-    targets: dict[str, TargetRow] = field(default_factory=dict)
-    #: Transactions with a record that we cannot read, and the targets whose settled state they may have changed.
-    unknown_transactions: set[str] = field(default_factory=set)
-    unknown_targets: set[str | None] = field(default_factory=set)
-    unknown: int = 0
-    #: The roots of the tree at these sizes are kept in ``found``.
-    wanted: frozenset[int] = frozenset()
-    found: Found = field(default_factory=Found)
-    skimmer: Skimmer = field(default_factory=Skimmer)
-
-    @property
-    def transactions(self) -> dict[str, TransactionRow]:
-        """What the index of transactions has to say."""
-        return {**self.ended, **{name: stream.row for name, stream in self.open.items()}}
-
-    def take(self, row: Row) -> None:
-        """Check ``row`` and add it; raises LedgerDamaged."""
-        event = self.skimmer.skim(row, self.tail)
-        if event is None:
-            record = row.decode_any()
-            check_link(self.tail, record)
-            self._count(record.seq, record.stream, record.version)
-            self._follow(record)
-            self._note(record)
-            self.skimmer.learn(row, record)
-        else:
-            self._count(row.seq, row.stream, row.version)
-            if row.stream not in self.unknown_transactions:
-                self._fold(row.seq, row.stream, event)
-        if row.subtrees != b"".join(self.frontier.add(leaf_hash(row.record))):
-            raise damaged(row.seq, "the subtrees stored with it are not those of the records")
-        if row.seq in self.wanted:
-            self.found.roots[row.seq] = self.frontier.root()
-        self.tail = Tail(row.seq, row.hash.hex())
-
-    def _count(self, seq: int, stream: str, number: int) -> None:
-        version = self.versions.get(stream, 0) + 1
-        if number != version:
-            raise damaged(seq, f"it is number {number} of {stream}, not {version}")
-        self.versions[stream] = version
-
-    def _note(self, record: AnyRecord) -> None:
-        """Keep what the signatures will be held against."""
-        if record.seq == 1:
-            self.found.origin = origin_of(record.host_id, record.event_id)
-        if isinstance(record, Record) and isinstance(record.event, KeyRotated | LedgerCreated):
-            self.found.keys.append((record.seq, record.event))
-
-    def _follow(self, record: AnyRecord) -> None:
-        transaction = record.transaction
-        if isinstance(record, RawRecord):
-            self.unknown += 1
-            if transaction is not None:
-                self.unknown_transactions.add(transaction)
-                self.unknown_targets.add(record.target)
-                self.open.pop(transaction, None)
-        elif transaction is None:
-            if isinstance(record.event, TransactionEvent):
-                raise damaged(record.seq, f"{record.type} stands outside of any transaction")
-        elif transaction not in self.unknown_transactions:
-            self._fold(record.seq, transaction, record.event)
-
-    def _fold(self, seq: int, transaction: str, event: object) -> None:
-        if not isinstance(event, TransactionEvent):
-            raise damaged(seq, f"the stream of transaction {transaction} holds an event of the ledger")
-        if transaction in self.ended:
-            raise damaged(seq, f"transaction {transaction} had already ended")
-        try:
-            stream = follow(self.open.pop(transaction, None), transaction, event, seq)
-        except IllegalEvent as error:
-            raise damaged(seq, str(error)) from error
-        if stream.status.is_over:
-            self.ended[transaction] = stream.row
-        else:  # a plan that waits, a transaction at work, or an emergency that somebody has yet to answer for
-            self.open[transaction] = stream
-        if stream.settled is not None and stream.settled.seq == seq:
-            self.targets[stream.begun.target] = stream.settled
+    end: Tail
+    transactions: dict[str, IndexLine]
+    targets: dict[str, TargetRow]
+    seals: list[int]
 
 
-def verify(connection: sqlite3.Connection, evidence: Evidence | None = None) -> VerifyReport:
+def verify(
+    connection: sqlite3.Connection, evidence: Evidence | None = None, path: Path | None = None, processes: int = 1
+) -> VerifyReport:
     """Recompute everything, and hold it against the signatures if ``evidence`` says how.
 
     Raises LedgerDamaged that names the first record which does not add up. The writer may go on meanwhile: what is
-    verified is the ledger at the moment of the call.
+    verified is the ledger at the moment of the call. A large ledger is shared among as many ``processes``, which open
+    ``path``.
     """
     check_objects(connection)
-    _check_pages(connection)
-    # One short snapshot of the index and its end; the records before that end cannot change under us.
-    connection.execute("BEGIN")
-    try:
-        end = read_tail(connection)
-        transactions = {row.transaction: row for row in select_transactions(connection, "")}
-        targets = {row.target: row for row in target_rows(connection)}
-        seals = seals_after(connection, 0)
-    finally:
-        connection.execute("ROLLBACK")
-    kept = () if evidence is None else evidence.sizes
-    recount = _Recount(wanted=frozenset([*(seal.checkpoint.size for seal in seals), *kept]))
-    for row in _pages(connection, end.seq):
-        recount.take(row)
-    if recount.tail != end:
-        raise damaged(recount.tail.seq + 1, "it is missing")
-    vouched = require_vouched(end.seq, seals, recount.found, evidence)
-    _compare_transactions(transactions, recount)
-    _compare_targets(targets, recount)
+    stored = _read_stored(connection)
+    kept = frozenset(() if evidence is None else evidence.sizes)
+    parts = ranges.cut(stored.end.seq, 1 if path is None else processes)
+    if path is None or len(parts) == 1:
+        _require_sound_pages(ranges.check_pages(connection))
+        all_sums = [ranges.recount(connection, part, kept) for part in parts]
+    else:
+        pages, all_sums = ranges.share(connection, path, parts, kept)
+        _require_sound_pages(pages)
+    sums = _added(all_sums)
+    if sums.tail != stored.end:
+        raise damaged(sums.tail.seq + 1, "it is missing")
+    vouched = _require_vouched(connection, stored, sums, evidence)
+    _compare_transactions(stored.transactions, sums)
+    _compare_targets(stored.targets, _settled(connection, sums), sums)
     return VerifyReport(
-        records=end.seq,
-        transactions=len(transactions),
-        open_transactions=sum(stream.status.is_open for stream in recount.open.values()),
-        unknown=recount.unknown,
-        head=end.hash,
+        records=stored.end.seq,
+        transactions=len(stored.transactions),
+        open_transactions=sum(opened.place.status.is_open for opened in sums.open.values()),
+        unknown=sums.unknown,
+        head=stored.end.hash,
         vouched=vouched,
     )
 
 
-def _check_pages(connection: sqlite3.Connection) -> None:
-    found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+def _read_stored(connection: sqlite3.Connection) -> _Stored:
+    # One short snapshot of the index and its end; the records before that end cannot change under us.
+    connection.execute("BEGIN")
+    try:
+        return _Stored(
+            end=read_tail(connection),
+            transactions=index.lines(connection),
+            targets={row.target: row for row in index.target_rows(connection)},
+            seals=seals.sizes(connection),
+        )
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _added(all_sums: list[Sums]) -> Sums:
+    first, *others = all_sums
+    if first.error is not None:
+        raise first.error
+    for later in others:
+        first.join(later)
+    return first
+
+
+def _require_vouched(
+    connection: sqlite3.Connection, stored: _Stored, sums: Sums, evidence: Evidence | None
+) -> Vouched | None:
+    found, end = sums.found, stored.end.seq
+    doubtful = [size for size in stored.seals if size not in found.sound]
+    require_sound(end, seals.find_seals(connection, doubtful), found)
+    every = evidence is not None and evidence.every_signature
+    wanted = stored.seals if every else newest_of_each_key(stored.seals, found)
+    return require_vouched(end, len(stored.seals), seals.find_seals(connection, wanted), found, evidence)
+
+
+def _settled(connection: sqlite3.Connection, sums: Sums) -> dict[str, TargetRow]:
+    """What each target was left as: read once more from the record that began its last transaction."""
+    settled = {}
+    for target, settling in sums.targets.items():
+        (row,) = select(connection, "WHERE seq = ?", (settling.begun_seq,))
+        event = row.decode().event
+        if not isinstance(event, TransactionBegun):
+            raise damaged(row.seq, "it has changed while it was verified")
+        state = event.after if settling.is_after else event.before
+        settled[target] = TargetRow(target, state, settling.transaction, settling.last_seq)
+    return settled
+
+
+def _require_sound_pages(found: str) -> None:
     if found != "ok":
         raise LedgerDamaged(
             f"cannot trust the ledger: SQLite finds {found}",
@@ -172,29 +134,24 @@ def _check_pages(connection: sqlite3.Connection) -> None:
         )
 
 
-def _pages(connection: sqlite3.Connection, until: int) -> Iterator[Row]:
-    after = 0
-    while page := select(connection, "WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, until, _PAGE)):
-        yield from page
-        after = page[-1].seq
-
-
-def _compare_transactions(stored: dict[str, TransactionRow], recount: _Recount) -> None:
-    recounted = recount.transactions
+def _compare_transactions(stored: dict[str, IndexLine], sums: Sums) -> None:
+    recounted = sums.index()
+    if stored == recounted:
+        return
     for transaction in sorted(stored.keys() | recounted.keys()):
-        if transaction in recount.unknown_transactions:
+        if transaction in sums.unknown_transactions:
             continue
         found, expected = stored.get(transaction), recounted.get(transaction)
         if found != expected:
-            seq = expected.last_seq if expected is not None else found.last_seq if found is not None else 0
+            seq = expected[5] if expected is not None else found[5] if found is not None else 0
             raise damaged(seq, f"the index of transactions is wrong about {transaction}")
 
 
-def _compare_targets(stored: dict[str, TargetRow], recount: _Recount) -> None:
-    for target in sorted(stored.keys() | recount.targets.keys()):
-        if target in recount.unknown_targets:
+def _compare_targets(stored: dict[str, TargetRow], recounted: dict[str, TargetRow], sums: Sums) -> None:
+    for target in sorted(stored.keys() | recounted.keys()):
+        if target in sums.unknown_targets:
             continue
-        found, expected = stored.get(target), recount.targets.get(target)
+        found, expected = stored.get(target), recounted.get(target)
         if found != expected:
             seq = expected.seq if expected is not None else found.seq if found is not None else 0
             raise damaged(seq, f"the index of targets is wrong about {target}")

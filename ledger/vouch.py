@@ -1,5 +1,6 @@
 """What signatures say of a ledger whose records were recomputed, and what was kept elsewhere says."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -44,23 +45,41 @@ class Vouched:
 
 @dataclass(slots=True)
 class Found:
-    """What the records say: the name of the ledger, its keys, and the roots at the sizes that were asked for."""
+    """What the records say: the name of the ledger, its keys, and the roots at the sizes that were asked for.
+
+    ``sound`` are the sizes of the stored checkpoints that are, to the letter, what the records say.
+    """
 
     origin: str = ""
     keys: list[tuple[int, KeyRotated | LedgerCreated]] = field(default_factory=list)
     roots: dict[int, bytes] = field(default_factory=dict)
+    sound: set[int] = field(default_factory=set)
 
     def key_at(self, size: int) -> str | None:
         """The public key that signs checkpoints of ``size`` records."""
-        return next((event.key for seq, event in reversed(self.keys) if seq <= size), None)
+        place = bisect_right(self.keys, size, key=lambda each: each[0])
+        return self.keys[place - 1][1].key if place else None
 
 
-def require_vouched(end: int, stored: Sequence[Seal], found: Found, evidence: Evidence | None) -> Vouched | None:
-    """Hold ``stored`` seals against the records, and all against ``evidence``; raises LedgerDamaged."""
-    good = 0
-    for seal in stored:
-        _compare(seal.checkpoint, end, found, good)
-        good = seal.checkpoint.size
+def newest_of_each_key(sizes: Sequence[int], found: Found) -> list[int]:
+    """Of the ascending ``sizes`` of seals, the last that each key has signed."""
+    return sorted({found.key_at(size): size for size in sizes}.values())
+
+
+def require_sound(end: int, doubtful: Sequence[Seal], found: Found) -> None:
+    """Raise LedgerDamaged for the first stored seal that is not what the records say."""
+    for seal in doubtful:
+        size = seal.checkpoint.size
+        _compare(seal.checkpoint, end, found, max((sound for sound in found.sound if sound < size), default=0))
+
+
+def require_vouched(
+    end: int, count: int, stored: Sequence[Seal], found: Found, evidence: Evidence | None
+) -> Vouched | None:
+    """Hold the signatures of ``stored``, which are sound and of ``count`` in all, and all of ``evidence`` against it.
+
+    Raises LedgerDamaged.
+    """
     if evidence is None:
         return None
     for checkpoint in sorted(evidence.checkpoints, key=lambda one: one.size):
@@ -82,7 +101,7 @@ def require_vouched(end: int, stored: Sequence[Seal], found: Found, evidence: Ev
     key = found.key_at(sealed)
     if key is None:
         raise seal_damaged(sealed, "the ledger names no key")
-    return Vouched(sealed, end - sealed, key, len(stored), len(checked))
+    return Vouched(sealed, end - sealed, key, count, len(checked))
 
 
 def _compare(checkpoint: Checkpoint, end: int, found: Found, good: int) -> None:

@@ -5,9 +5,18 @@ The read side shows what it can. It never decides, so it may be lenient where th
 
 from ledger.codec import AnyRecord, Record
 from ledger.events import JsonObject
+from ledger.plain import PlainRecord
+
+#: A record as it is told.
+Told = AnyRecord | PlainRecord
 
 
-def body(record: AnyRecord) -> JsonObject:
+def is_newer(record: Told) -> bool:
+    """Whether a newer version wrote it, and part of it is not known."""
+    return record.is_newer if isinstance(record, PlainRecord) else not isinstance(record, Record)
+
+
+def body(record: Told) -> JsonObject:
     """The event of ``record`` as plain JSON; in today's shape, or in its own where a newer version wrote it."""
     if isinstance(record, Record):
         dumped: JsonObject = record.event.model_dump(mode="json")

@@ -6,12 +6,12 @@ arrives where ``ledger.lifecycle`` does, which the tests hold it to; nothing is 
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
-from ledger.codec import AnyRecord, RawRecord
 from ledger.events import JsonObject
 from ledger.lifecycle import ENDS, State, StepState
 from projections.current_state import Settled, settled_of
-from projections.fields import body, flag, inner, number, text, texts
+from projections.fields import Told, body, flag, inner, is_newer, number, text, texts
 
 _STATES = {
     "unwind.started": State.UNWINDING,
@@ -20,6 +20,13 @@ _STATES = {
     "transaction.rejected": State.REJECTED,
     "transaction.stuck": State.STUCK,
 }
+#: A plan that waits holds no target; nothing of it is done yet.
+WAITING = ("planned", "approved")
+#: What ends a transaction, unless it is the refusal of a plan; an answer to an emergency may still follow.
+ENDINGS = ("transaction.committed", "transaction.rolled-back", "transaction.rejected")
+#: What a transaction begins with; what was planned begins twice.
+BEGINNINGS = ("transaction.begun", "transaction.planned")
+_ANSWERS = ("approval.given", "approval.refused")
 _CHOICES = {
     "continue": State.FORWARD,
     "accept-planned": State.FORWARD,
@@ -75,7 +82,7 @@ class TransactionLine:
     @property
     def is_open(self) -> bool:
         """Whether the transaction still holds its target."""
-        return self.state not in ENDS
+        return self.state not in (*ENDS, *WAITING)
 
     @property
     def from_release(self) -> str | None:
@@ -122,19 +129,134 @@ class Story:
     steps: tuple[StepLine, ...]
 
 
-def tell(story: Story | None, record: AnyRecord) -> Story | None:
+def tell(story: Story | None, record: Told) -> Story | None:
     """The story after ``record``, which is of the same transaction; None as long as it has no beginning."""
-    event = body(record)
-    if story is None:
-        return _begin(record, event) if record.type == "transaction.begun" else None
-    newer = story.line.newer_events + isinstance(record, RawRecord)
-    line = replace(story.line, last_seq=record.seq, last_at=record.at, newer_events=newer)
-    if record.type in _STEP_STATES:
-        return Story(line, _put(story.steps, record, event))
-    return replace(story, line=_advance(line, record, event))
+    draft = Draft.begin(record)
+    if draft is None and story is not None:
+        draft = Draft(story)
+        draft.add(record)
+    return None if draft is None else draft.story()
 
 
-def _begin(record: AnyRecord, event: JsonObject) -> Story:
+class Draft:
+    """A story that goes on. What changes is kept aside: lines are made only when the story is told."""
+
+    def __init__(self, story: Story) -> None:
+        self._line = story.line
+        self._steps = list(story.steps)
+        self._news: dict[str, Any] = {}
+        self._step_news: dict[int, dict[str, Any]] = {}
+        self._has_ended = story.line.ended_at is not None
+        self.state = story.line.state
+
+    @classmethod
+    def begin(cls, record: Told) -> "Draft | None":
+        """The story that begins with ``record``; None if none does.
+
+        What was planned begins with the whole plan once more: then nothing of the plan's own story is left.
+        """
+        return cls(_begin(record, body(record))) if record.type in BEGINNINGS else None
+
+    def story(self) -> Story:
+        """The story so far."""
+        if self._news:
+            self._line = replace(self._line, **self._news)
+            self._news = {}
+        for place, news in self._step_news.items():
+            self._steps[place] = replace(self._steps[place], **news)
+        self._step_news = {}
+        return Story(self._line, tuple(self._steps))
+
+    def add(self, record: Told) -> str | None:
+        """Go on with ``record``, which begins nothing; returns the kind of fact of its step, if it has one."""
+        event, news = body(record), self._news
+        if self._has_ended:
+            self._answer(record, event)
+            return None
+        news["last_seq"], news["last_at"] = record.seq, record.at
+        if is_newer(record):
+            news["newer_events"] = news.get("newer_events", self._line.newer_events) + 1
+        if record.type in _STEP_STATES:
+            return self._change_step(record, event)
+        self._advance(record, event)
+        return None
+
+    def _advance(self, record: Told, event: JsonObject) -> None:
+        news = self._news
+        if record.type == "recovery.decided":
+            news["recovered"] = news.get("recovered", self._line.recovered) + 1
+            return
+        if record.type in _ANSWERS:
+            self._answer(record, event)
+            return
+        if record.type == "operator.decided":
+            news["state"] = self.state = _CHOICES.get(text(event, "choice") or "", self.state)
+            return
+        state = _STATES.get(record.type)
+        if state is None:
+            return
+        news["state"] = self.state = state
+        if cause := text(event, "cause"):
+            news["cause"] = cause
+        if state in ENDS:
+            news["ended_at"] = record.at
+            self._has_ended = True
+            news["duration_ns"], news["downtime_ns"] = number(event, "duration_ns"), number(event, "downtime_ns")
+
+    def _answer(self, record: Told, event: JsonObject) -> None:
+        """A person's word on a plan that waits, or afterwards on what was an emergency."""
+        news, by = self._news, text(inner(event, "by"), "login") or record.actor.login
+        if record.type == "approval.given":
+            news["approved_by"] = by
+            if self.state in WAITING:
+                news["state"] = self.state = WAITING[1]
+        elif record.type == "approval.refused" and self.state in WAITING:
+            news["state"] = self.state = State.REJECTED
+            news["cause"], news["ended_at"] = f"refused by {by}: {text(event, 'reason')}", record.at
+            self._has_ended = True
+
+    def _change_step(self, record: Told, event: JsonObject) -> str | None:
+        number_of = number(event, "step")
+        if number_of is None or not 1 <= number_of <= len(self._steps):
+            return None
+        place = number_of - 1
+        step = self._steps[place]
+        news = self._step_news.setdefault(place, {})
+        if record.type == "step.started":
+            attempt = number(event, "attempt") or news.get("attempt", step.attempt) + 1
+            state = _STEP_STATES[record.type]
+            self._steps[place] = StepLine(step.transaction_id, step.step, step.kind, state, attempt, record.at)
+            news.clear()
+            return None
+        undo_attempt: int = news.get("undo_attempt", step.undo_attempt)
+        news |= _step_news(record, event, undo_attempt)
+        fact: str | None = news.get("fact", step.fact)
+        return fact
+
+
+def _step_news(record: Told, event: JsonObject, undo_attempt: int) -> dict[str, Any]:
+    duration_ns, observed = number(event, "duration_ns"), flag(event, "observed") or False
+    news: dict[str, Any] = {"state": _STEP_STATES[record.type]}
+    match record.type:
+        case "step.succeeded":
+            fact = inner(event, "fact")
+            news |= {"duration_ns": duration_ns, "observed": observed}
+            news |= {"fact": text(fact, "fact"), "before": text(fact, "before"), "after": text(fact, "after")}
+        case "step.failed":
+            news |= {"duration_ns": duration_ns, "error": text(event, "error")}
+        case "step.skipped":
+            news |= {"error": text(event, "reason")}
+        case "step.undo-started":
+            attempt = number(event, "attempt") or undo_attempt + 1
+            news |= {"undo_attempt": attempt, "undo_started_at": record.at, "undo_error": None}
+        case "step.undone":
+            news |= {"undo_duration_ns": duration_ns, "observed": observed}
+        case _:
+            news |= {"undo_duration_ns": duration_ns, "undo_error": text(event, "error")}
+    return news
+
+
+def _begin(record: Told, event: JsonObject) -> Story:
     transaction = record.transaction or ""
     kinds = texts(event, "steps")
     actor = record.actor
@@ -142,7 +264,7 @@ def _begin(record: AnyRecord, event: JsonObject) -> Story:
         transaction_id=transaction,
         kind=text(event, "kind") or "unknown",
         target=record.target or text(event, "target") or "unknown",
-        state=State.FORWARD,
+        state=State.FORWARD if record.type == "transaction.begun" else WAITING[0],
         begun_seq=record.seq,
         begun_at=record.at,
         last_seq=record.seq,
@@ -160,51 +282,6 @@ def _begin(record: AnyRecord, event: JsonObject) -> Story:
         steps=len(kinds),
         before=settled_of(inner(event, "before")),
         after=settled_of(inner(event, "after")),
-        newer_events=int(isinstance(record, RawRecord)),
+        newer_events=int(is_newer(record)),
     )
     return Story(line, tuple(StepLine(transaction, place, kind) for place, kind in enumerate(kinds, 1)))
-
-
-def _advance(line: TransactionLine, record: AnyRecord, event: JsonObject) -> TransactionLine:
-    if record.type == "recovery.decided":
-        return replace(line, recovered=line.recovered + 1)
-    if record.type == "operator.decided":
-        return replace(line, state=_CHOICES.get(text(event, "choice") or "", line.state))
-    state = _STATES.get(record.type)
-    if state is None:
-        return line
-    line = replace(line, state=state, cause=text(event, "cause") or line.cause)
-    if state not in ENDS:
-        return line
-    return replace(
-        line, ended_at=record.at, duration_ns=number(event, "duration_ns"), downtime_ns=number(event, "downtime_ns")
-    )
-
-
-def _put(steps: tuple[StepLine, ...], record: AnyRecord, event: JsonObject) -> tuple[StepLine, ...]:
-    place = number(event, "step")
-    return tuple(_change(step, record, event) if step.step == place else step for step in steps)
-
-
-def _change(step: StepLine, record: AnyRecord, event: JsonObject) -> StepLine:
-    step = replace(step, state=_STEP_STATES[record.type])
-    duration_ns = number(event, "duration_ns")
-    match record.type:
-        case "step.started":
-            attempt = number(event, "attempt") or step.attempt + 1
-            return StepLine(step.transaction_id, step.step, step.kind, step.state, attempt, record.at)
-        case "step.succeeded":
-            fact = inner(event, "fact")
-            step = replace(step, duration_ns=duration_ns, observed=flag(event, "observed") or False)
-            return replace(step, fact=text(fact, "fact"), before=text(fact, "before"), after=text(fact, "after"))
-        case "step.failed":
-            return replace(step, duration_ns=duration_ns, error=text(event, "error"))
-        case "step.skipped":
-            return replace(step, error=text(event, "reason"))
-        case "step.undo-started":
-            attempt = number(event, "attempt") or step.undo_attempt + 1
-            return replace(step, undo_attempt=attempt, undo_started_at=record.at, undo_error=None)
-        case "step.undone":
-            return replace(step, undo_duration_ns=duration_ns, observed=flag(event, "observed") or False)
-        case _:
-            return replace(step, undo_duration_ns=duration_ns, undo_error=text(event, "error"))

@@ -4,6 +4,7 @@ It reads on from its position, and commits lines and position together, so that 
 The file can be dropped at any time: built from nothing it has the same content, to the byte.
 """
 
+import gc
 import json
 import os
 import sqlite3
@@ -13,17 +14,21 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from ledger.codec import AnyRecord
 from ledger.lifecycle import ENDS, State
+from ledger.plain import PlainRecord
 from ledger.reader import LedgerReader
 from projections import tables
+from projections.changes import change_of, marks_of, turns
 from projections.current_state import settle
-from projections.history import Story, TransactionLine, tell
-from projections.releases import changed_releases, released_names
-from projections.timeline import LogLine, entry
+from projections.history import ENDINGS, Draft, Story, TransactionLine
+from projections.marks import Marks, mark
+from projections.releases import RELEASE_FACTS, ReleaseLine, changed_releases, released_names
+from projections.shelf import PROJECTIONS_FILE, is_ours, projections_path
+from projections.timeline import entry
 
-PROJECTIONS_FILE = "projections.db"
-PAGE = 1000
+__all__ = ["PROJECTIONS_FILE", "Projector", "open_projector", "projections_path"]
+
+PAGE = 5000
 BUSY_TIMEOUT_S = 5.0
 
 
@@ -47,9 +52,9 @@ class Projector:
     def catch_up(self, reader: LedgerReader, *, until: int | None = None, page: int | None = None) -> int:
         """Read on to the end of the ledger, or ``until`` there, and return the position."""
         while True:
-            with self._committing():
+            with self._committing(), _no_search_for_garbage():
                 position = self._position(reader)
-                records = list(reader.records(after=position, until=until, limit=page or PAGE))
+                records = reader.plain_records(after=position, until=until, limit=page or PAGE)
                 if not records:
                     return position
                 self._project(records)
@@ -87,33 +92,55 @@ class Projector:
         tables.lay_out(self.database)
         self.database.conn.execute(f"PRAGMA user_version = {tables.VERSION}")
 
-    def _project(self, records: Sequence[AnyRecord]) -> None:
-        stories: dict[str, Story] = {}
-        log: list[LogLine] = []
+    def _project(self, records: Sequence[PlainRecord]) -> None:
+        drafts: dict[str, Draft] = {}
+        marks: dict[str, Marks] = {}
+        releases = Releases(self.database)
         for record in records:
-            log.append(entry(record))
-            transaction = record.transaction
-            if transaction is None:
+            draft = self._go_on(drafts, record, releases)
+            if draft is None or record.transaction is None:
                 continue
-            story = tell(stories.get(transaction) or tables.find_story(self.database, transaction), record)
-            if story is None:
-                continue
-            stories[transaction] = story
-            if record.type.startswith("step.") or story.line.state in ENDS:
-                self._put_releases(story)
-            if story.line.ended_at is not None:
-                self._put_target(story.line)
-        tables.LOG.put(self.database, log)
+            name = record.transaction
+            marks[name] = mark(marks.get(name) or self._marks(record, name), record)
+            if record.type in ENDINGS:
+                self._put_target(draft.story().line)
+        tables.TURNS.put(self.database, turns(self._last_at(records[0].seq), records))
+        tables.LOG.put(self.database, map(entry, records))
+        stories = {name: draft.story() for name, draft in drafts.items()}
+        tables.RELEASES.put(self.database, releases.changed())
         tables.TRANSACTIONS.put(self.database, [story.line for story in stories.values()])
         tables.STEPS.put(self.database, [step for story in stories.values() for step in story.steps])
+        tables.CHANGES.put(self.database, [change_of(story, marks[name]) for name, story in stories.items()])
 
-    def _put_releases(self, story: Story) -> None:
-        names = released_names(story)
-        if names:
-            marks = ", ".join("?" * len(names))
-            found = tables.RELEASES.find(self.database, f"release IN ({marks})", names)
-            known = {line.release: line for line in found}
-            tables.RELEASES.put(self.database, changed_releases(story, known))
+    def _go_on(self, drafts: dict[str, Draft], record: PlainRecord, releases: "Releases") -> Draft | None:
+        """The story that ``record`` belongs to, after it."""
+        transaction = record.transaction
+        if transaction is None:
+            return None
+        if begun := Draft.begin(record):
+            drafts[transaction] = begun
+            return begun
+        draft = drafts.get(transaction)
+        if draft is None:
+            told = tables.find_story(self.database, transaction)
+            if told is None:
+                return None
+            draft = drafts[transaction] = Draft(told)
+        fact = draft.add(record)
+        if fact in RELEASE_FACTS or draft.state in ENDS:
+            releases.follow(draft.story())
+        return draft
+
+    def _marks(self, record: PlainRecord, transaction: str) -> Marks:
+        if record.version == 1:
+            return Marks()
+        found = tables.CHANGES.find(self.database, "transaction_id = ?", [transaction])
+        return marks_of(found[0]) if found else Marks()
+
+    def _last_at(self, seq: int) -> str | None:
+        """The moment of the record before ``seq``."""
+        found = tables.LOG.find(self.database, "seq = ?", [seq - 1])
+        return found[0].at if found else None
 
     def _put_target(self, line: TransactionLine) -> None:
         """As the ledger's own index does: an end settles the target, a refusal does not."""
@@ -142,6 +169,43 @@ class Projector:
 
 
 @contextmanager
+def _no_search_for_garbage() -> Iterator[None]:
+    """A page of records is many small objects, none of them in a ring: to look for rings takes a fourth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+class Releases:
+    """The releases that a page of records is about: read when they are met, written with the page."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[str, ReleaseLine | None] = {}
+        self._changed: dict[str, ReleaseLine] = {}
+
+    def follow(self, story: Story) -> None:
+        """Take note of what ``story`` says of its releases now."""
+        names = released_names(story)
+        if not names:
+            return
+        for name in names:
+            if name not in self._known:
+                self._known[name] = next(iter(tables.RELEASES.find(self._database, "release = ?", [name])), None)
+        known = {name: line for name in names if (line := self._known[name]) is not None}
+        for line in changed_releases(story, known):
+            self._known[line.release] = self._changed[line.release] = line
+
+    def changed(self) -> list[ReleaseLine]:
+        """Their lines, in the order in which they were first changed."""
+        return list(self._changed.values())
+
+
+@contextmanager
 def open_projector(reader: LedgerReader) -> Iterator[Projector]:
     """The projections of ``reader``'s ledger, up to date.
 
@@ -155,11 +219,6 @@ def open_projector(reader: LedgerReader) -> Iterator[Projector]:
         projector.close()
 
 
-def projections_path(reader: LedgerReader) -> Path:
-    """The file that holds the projections of ``reader``'s ledger."""
-    return reader.path.parent.parent / PROJECTIONS_FILE
-
-
 def _in_memory(reader: LedgerReader) -> Projector:
     projector = Projector(sqlite3.connect(":memory:", isolation_level=None))
     projector.catch_up(reader)
@@ -168,7 +227,7 @@ def _in_memory(reader: LedgerReader) -> Projector:
 
 def _open_file(reader: LedgerReader) -> Projector | None:
     path = projections_path(reader)
-    if not _is_ours(reader.path, path):
+    if not is_ours(reader.path, path):
         return None
     for _ in range(2):
         try:
@@ -182,15 +241,6 @@ def _open_file(reader: LedgerReader) -> Projector | None:
         except OSError:
             return None
     return None
-
-
-def _is_ours(ledger: Path, path: Path) -> bool:
-    """Whether the ledger is ours, and the file too if it is there: nobody else may put words into our mouth."""
-    try:
-        user = os.geteuid()
-        return ledger.stat().st_uid == user and (not os.path.lexists(path) or path.lstat().st_uid == user)
-    except OSError:
-        return False
 
 
 def _try_file(reader: LedgerReader, path: Path) -> Projector:

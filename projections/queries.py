@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from projections.projector import Projector
     from projections.releases import ReleaseLine
     from projections.tables import Cell
-    from projections.timeline import LogLine
 
 
 # --- from the ledger itself -------------------------------------------------------------------------------------------
@@ -99,10 +98,11 @@ def _record(reader: LedgerReader, seq: int) -> AnyRecord | None:
 def all_transactions(
     projector: "Projector", *, target: str | None = None, limit: int | None = None
 ) -> list[TransactionLine]:
-    """The last ``limit`` transactions, or all, newest first."""
+    """The last ``limit`` transactions, or all, newest first; a plan that waits is none yet."""
     from projections.tables import TRANSACTIONS
 
-    where, named = _conditions(("target = ?", target))
+    begun = [("state <> ?", state) for state in sorted(WAITING)]
+    where, named = _conditions(*begun, ("target = ?", target))
     return TRANSACTIONS.find(projector.database, where, named, order="begun_seq DESC", limit=limit)
 
 
@@ -119,25 +119,6 @@ def all_releases(projector: "Projector") -> "list[ReleaseLine]":
     from projections.tables import RELEASES
 
     return RELEASES.find(projector.database, order="template, rowid")
-
-
-def log(
-    projector: "Projector",
-    *,
-    since: str | None = None,
-    until: str | None = None,
-    target: str | None = None,
-    transaction: str | None = None,
-    limit: int | None = None,
-) -> "list[LogLine]":
-    """The records from ``since`` on and before ``until`` (UTC, as recorded), at most the last ``limit``, in order."""
-    from projections.tables import LOG
-
-    where, named = _conditions(
-        ("at >= ?", since), ("at < ?", until), ("target = ?", target), ("transaction_id = ?", transaction)
-    )
-    found = LOG.find(projector.database, where, named, order="seq DESC", limit=limit)
-    return found[::-1]
 
 
 def _conditions(*pairs: tuple[str, "Cell"]) -> "tuple[str | None, list[Cell]]":

@@ -8,6 +8,9 @@ from ledger.names import template_of
 from projections.current_state import Settled
 from projections.history import StepLine, Story
 
+#: The facts of steps that take and retire releases, and which end of the change names the release.
+RELEASE_FACTS = {"snapshot-taken": "after", "release-retired": "before"}
+
 
 @dataclass(frozen=True, slots=True)
 class ReleaseLine:
@@ -43,8 +46,7 @@ def changed_releases(story: Story, known: Mapping[str, ReleaseLine]) -> tuple[Re
 
 def released_names(story: Story) -> tuple[str, ...]:
     """The releases that the steps of ``story`` took or retired."""
-    facts = {"snapshot-taken": "after", "release-retired": "before"}
-    found = (getattr(step, facts[step.fact]) for step in story.steps if step.fact in facts)
+    found = (getattr(step, RELEASE_FACTS[step.fact]) for step in story.steps if step.fact in RELEASE_FACTS)
     return tuple(name for name in found if name is not None)
 
 

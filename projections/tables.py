@@ -5,25 +5,27 @@ The columns of a table are the fields of its line; a settled state is kept as JS
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
-from functools import cached_property
+from dataclasses import fields
+from functools import cached_property, lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
+from projections.changes import SHARES, ChangeLine, TurnLine
 from projections.current_state import Settled, TargetLine
 from projections.history import StepLine, Story, TransactionLine
 from projections.releases import ReleaseLine
+from projections.shelf import VERSION
 from projections.timeline import LogLine
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-#: Of the tables and of every rule that fills them: a file of another version is dropped and built anew.
-VERSION = 1
+__all__ = ["VERSION"]
 
 Cell = str | int | None
-L = TypeVar("L", bound=TransactionLine | StepLine | TargetLine | ReleaseLine | LogLine)
+L = TypeVar("L", bound=TransactionLine | StepLine | TargetLine | ReleaseLine | LogLine | ChangeLine | TurnLine)
 
 _WHOLE = (int, int | None, bool)
 _SETTLED = (Settled, Settled | None)
@@ -48,10 +50,9 @@ class Shape(Generic[L]):
 
     def put(self, database: "Database", lines: Iterable[L]) -> None:
         """Insert ``lines``, or replace those of the same key in their place."""
-        names = [field.name for field in fields(self.kind)]
-        rows = [{name: _cell(getattr(line, name)) for name in names} for line in lines]
+        rows = [self._cells(line) for line in lines]
         if rows:
-            database.table(self.name).upsert_all(rows, pk=self.key)
+            database.conn.executemany(self._upsert, rows)
 
     def find(
         self,
@@ -63,12 +64,17 @@ class Shape(Generic[L]):
         limit: int | None = None,
     ) -> list[L]:
         """The lines that ``where`` picks; all of them, so that no cursor stays open."""
-        rows = database.table(self.name).rows_where(where, list(named), order_by=order, limit=limit)
-        return [self._line(row) for row in rows]
+        tail = "" if where is None else f" WHERE {where}"
+        tail += "" if order is None else f" ORDER BY {order}"
+        tail += "" if limit is None else f" LIMIT {limit:d}"
+        names = [field.name for field in fields(self.kind)]
+        columns = ", ".join(f'"{name}"' for name in names)
+        found = database.conn.execute(f"SELECT {columns} FROM {self.name}{tail}", named).fetchall()  # noqa: S608
+        return [self._line(dict(zip(names, row, strict=True))) for row in found]
 
     def remove(self, database: "Database", key: str) -> None:
         """Take the line with that key out."""
-        database.table(self.name).delete_where(f"{self.key[0]} = ?", [key])
+        database.conn.execute(f"DELETE FROM {self.name} WHERE {self.key[0]} = ?", (key,))  # noqa: S608
 
     def _line(self, row: dict[str, Cell]) -> L:
         values: dict[str, object] = {**row}
@@ -76,6 +82,23 @@ class Shape(Generic[L]):
             stored = row[name]
             values[name] = json.loads(stored) if isinstance(stored, str) else None
         return self._adapter.validate_python(values)
+
+    @cached_property
+    def _upsert(self) -> str:
+        """Table.upsert_all says the same, but spells each value and each statement anew."""
+        names = [field.name for field in fields(self.kind)]
+        columns, marks = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(names))
+        news = ", ".join(f'"{name}" = excluded."{name}"' for name in names if name not in self.key)
+        key = ", ".join(f'"{name}"' for name in self.key)
+        return f"INSERT INTO {self.name} ({columns}) VALUES ({marks}) ON CONFLICT ({key}) DO UPDATE SET {news}"  # noqa: S608
+
+    def _cells(self, line: L) -> tuple[Cell, ...]:
+        values = self._values(line)
+        return tuple(map(_spelt, values)) if self._settled else values
+
+    @cached_property
+    def _values(self) -> "attrgetter[tuple[Cell, ...]]":
+        return attrgetter(*(field.name for field in fields(self.kind)))
 
     @cached_property
     def _settled(self) -> tuple[str, ...]:
@@ -91,6 +114,31 @@ STEPS = Shape("steps", StepLine, ("transaction_id", "step"))
 TARGETS = Shape("targets", TargetLine, ("target",))
 RELEASES = Shape("releases", ReleaseLine, ("release",))
 LOG = Shape("log", LogLine, ("seq",), ("at",), ("target", "seq"), ("transaction_id", "seq"))
+#: The indexes hold all that ``questions`` asks of many lines at once.
+CHANGES = Shape(
+    "changes",
+    ChangeLine,
+    ("transaction_id",),
+    ("begun_seq",),
+    ("begun_at", "begun_seq", "state"),
+    ("target", "begun_seq"),
+    ("target", "begun_at"),
+    ("state", "begun_at"),
+    ("approval", "begun_at"),
+    ("approved_by", "begun_at"),
+    ("kind", "begun_at"),
+    ("window", "begun_at"),
+)
+TURNS = Shape("turns", TurnLine, ("seq",))
+#: Indexes that a question names, most of them of some lines only.
+_PARTIAL = (
+    f"""CREATE INDEX changes_with_downtime ON changes
+(target, begun_at, downtime_ns, {", ".join(SHARES.values())}, undo_ns, other_ns) WHERE downtime_ns IS NOT NULL""",
+    "CREATE INDEX changes_by_person ON changes (login, uid, login_uid, target, begun_at, state, ended_at)",
+    "CREATE INDEX changes_by_downtime ON changes (target, downtime_ns, begun_at) WHERE downtime_ns IS NOT NULL",
+    "CREATE INDEX changes_unwound ON changes (begun_at) WHERE unwind_at IS NOT NULL",
+    "CREATE INDEX log_of_decisions ON log (at, login) WHERE type = 'operator.decided'",
+)
 
 
 def lay_out(database: "Database") -> None:
@@ -100,6 +148,10 @@ def lay_out(database: "Database") -> None:
     TARGETS.create(database)
     RELEASES.create(database)
     LOG.create(database)
+    CHANGES.create(database)
+    TURNS.create(database)
+    for statement in _PARTIAL:
+        database.conn.execute(statement)
     database.table("position").create({"id": int, "seq": int, "event_id": str}, pk="id", strict=True)
 
 
@@ -111,9 +163,12 @@ def find_story(database: "Database", transaction: str) -> Story | None:
     return Story(found[0], tuple(STEPS.find(database, "transaction_id = ?", [transaction], order="step")))
 
 
-def _cell(value: object) -> Cell:
-    if isinstance(value, Settled):
-        return json.dumps(asdict(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    if isinstance(value, str):
-        return str(value)
-    return value if isinstance(value, int) else None
+def _spelt(value: Cell | Settled) -> Cell:
+    return _spelt_state(value) if isinstance(value, Settled) else value
+
+
+@lru_cache(maxsize=256)
+def _spelt_state(state: Settled) -> str:
+    """What one transaction leaves, the next one finds."""
+    stored = {field.name: getattr(state, field.name) for field in fields(Settled)}
+    return json.dumps(stored, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from ledger.codec import AnyRecord, RawRecord
 from ledger.events import JsonObject
 from projections.current_state import settled_of
-from projections.fields import body, inner, number, text, texts
+from projections.fields import Told, body, inner, is_newer, number, text, texts
 
 _OUTCOMES = {
     "step.succeeded": "ok",
@@ -38,10 +37,9 @@ class LogLine:
     duration_ns: int | None
 
 
-def entry(record: AnyRecord) -> LogLine:
+def entry(record: Told) -> LogLine:
     """The line for ``record``."""
     event = body(record)
-    is_newer = isinstance(record, RawRecord)
     return LogLine(
         seq=record.seq,
         at=record.at,
@@ -52,7 +50,7 @@ def entry(record: AnyRecord) -> LogLine:
         type=record.type,
         what=_what(record.type, event),
         outcome=_OUTCOMES.get(record.type),
-        detail=f"written by rootswap {record.engine_version}" if is_newer else _detail(record.type, event),
+        detail=f"written by rootswap {record.engine_version}" if is_newer(record) else _detail(record.type, event),
         duration_ns=number(event, "duration_ns"),
     )
 
@@ -91,6 +89,8 @@ def _detail(kind: str, event: JsonObject) -> str | None:
             return "; ".join(word for word in (text(event, "cause"), downtime) if word) or None
         case "operator.decided":
             return f"{text(event, 'by')}: {text(event, 'why')}"
+        case "approval.given" | "approval.refused":
+            return f"{text(inner(event, 'by'), 'login')}: {text(event, 'reason')}"
         case "reboot.requested":
             return text(event, "target")
         case "reboot.observed":

@@ -281,8 +281,14 @@ def _separated(format: Format, table: Table) -> str:
     delimiter = "," if format is Format.CSV else "\t"
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow(table.columns)
-    writer.writerows(["" if cell is None else cell for cell in row] for row in table.rows)
+    writer.writerows([_separate_cell(cell) for cell in row] for row in table.rows)
     return text.getvalue()
+
+
+def _separate_cell(cell: Cell) -> Cell:
+    from projections.cells import guarded
+
+    return "" if cell is None else guarded(cell) if isinstance(cell, str) else cell
 
 
 def _pairs(data: object) -> Table:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from commands.config import Config
     from commands.transactions.sealing import Sealer
     from ledger.checkpoint import Checkpoint, Seal
+    from ledger.reader import LedgerReader
     from ledger.verify import VerifyReport
 
 KeyOption = Annotated[
@@ -42,6 +43,7 @@ def verify(
     Example: rootswap audit verify --since /mnt/auditor/000000000420.checkpoint --key /mnt/auditor/key.pub
     """
     from commands.cli.reading import open_ledger
+    from commands.cli.verified import remembered
     from commands.drivers.host import LocalHost
     from commands.drivers.signing import SshChecker
     from ledger.vouch import Evidence
@@ -54,8 +56,9 @@ def verify(
         pinned=None if key is None else _read_key(key),
         every_signature=every_signature,
     )
-    with open_ledger(config) as reader:
+    with open_ledger(config) as reader, remembered(config) as reports:
         report = reader.verify(evidence)
+        reports.append(report)
     show(output, _report_data(report), _report_text(report, is_pinned=key is not None))
 
 
@@ -180,6 +183,20 @@ def _sealer(found: "Sealer | None") -> "Sealer":
     if found is None:
         raise AssertionError("a session on this machine seals")
     return found
+
+
+def report_on(config: "Config", reader: "LedgerReader") -> "VerifyReport":
+    """The report on a ledger that is held against what this host knows. Raises LedgerDamaged."""
+    from commands.cli.verified import remembered
+    from commands.drivers.host import LocalHost
+    from commands.drivers.signing import SshChecker
+    from ledger.vouch import Evidence
+
+    checkpoints = tuple(_read_checkpoint(file) for file in _remembered(config))
+    with remembered(config) as reports:
+        report = reader.verify(Evidence(checker=SshChecker(LocalHost()), checkpoints=checkpoints))
+        reports.append(report)
+    return report
 
 
 def _remembered(config: "Config") -> list[str]:

@@ -8,7 +8,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 
@@ -55,15 +55,22 @@ class LocalFiles:
 
     def write(self, path: str, content: bytes, mode: int = 0o600) -> None:
         """Replace a file atomically and durably; its mode is exactly ``mode``, whatever the umask."""
+        self._replace(path, (content,), mode)
+
+    def write_stream(self, path: str, chunks: Iterable[bytes], mode: int = 0o600) -> None:
+        """As ``write``, for what is too long to be held in memory. Not in the Protocol Host."""
+        self._replace(path, chunks, mode)
+
+    def _replace(self, path: str, chunks: Iterable[bytes], mode: int) -> None:
         directory, name = os.path.split(path)
         temporary = os.path.join(directory, f".{name}.new")
         with told(f"cannot write {path}"):
             with suppress(FileNotFoundError):
                 os.unlink(temporary)  # left by an engine that was killed
             try:
-                _write_new(temporary, content, mode)
+                _write_new(temporary, chunks, mode)
                 os.rename(temporary, path)
-            except OSError:
+            except BaseException:
                 with suppress(OSError):
                     os.unlink(temporary)
                 raise
@@ -207,11 +214,11 @@ def _tree_digest(path: str) -> str:
     return digest.hexdigest()
 
 
-def _write_new(path: str, content: bytes, mode: int) -> None:
+def _write_new(path: str, chunks: Iterable[bytes], mode: int) -> None:
     """Write a file that must not exist, not even as a symlink, and make its content durable."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     with open(os.open(path, flags, 0o600), "wb") as file:
-        file.write(content)
+        file.writelines(chunks)
         file.flush()
         os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())

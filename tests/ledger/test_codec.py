@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.authority import Approval
@@ -141,6 +141,7 @@ def test_the_hash_is_that_of_the_bytes() -> None:
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
+@settings(deadline=None)
 @given(WORDS, WORDS, st.none() | WORDS, st.none() | st.builds(Approval, by=WORDS, at=WORDS, meaning=WORDS), WORDS)
 def test_the_envelope_spelt_by_hand_is_the_canonical_one(
     boot: str, host: str, reason: str | None, approval: Approval | None, login: str

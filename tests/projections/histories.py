@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from ledger.errors import IllegalEvent
 from ledger.events import (
     JsonObject,
@@ -31,7 +33,11 @@ from ledger.events import (
 from ledger.facts import Fact, JailStopped, ReleaseRetired, SnapshotTaken
 from ledger.lifecycle import TransactionStatus, apply
 from ledger.writer import LedgerWriter
+from projections import records
+from projections.projector import Projector
+from projections.timeline import LogLine
 from tests.ledger.fakes import ORIGIN, CountedIds, FakeClock
+from tests.projections import people
 
 TARGETS = ("jail:web", "jail:mail", "template:debian", "release:debian")
 
@@ -55,30 +61,63 @@ def identifier(number: int) -> str:
 def write(directory: Path, chance: random.Random, count: int) -> None:
     """A ledger of ``count`` commits in ``directory``."""
     clock = JumpyClock(chance)
-    settled: dict[str, JsonObject | None] = dict.fromkeys(TARGETS)
-    open_on: dict[str, tuple[str, TransactionStatus]] = {}
-    begun = 0
     with LedgerWriter.create(directory, ORIGIN, clock, new_id=CountedIds()) as ledger:
+        play = _Play(ledger, clock, chance)
         for _ in range(count):
             clock.advance()
             if chance.random() < 0.05:
-                ledger.note(RecoveryStarted(boot_id="boot-1", open=tuple(name for name, _ in open_on.values())))
-            target = chance.choice(TARGETS)
-            if target not in open_on:
-                begun += 1
-                name, status = identifier(begun), None
-                event: TransactionEvent = _begin(target, name, settled[target], chance)
-            else:
-                name, status = open_on[target]
-                event = _next(status, name, chance)
-            ledger.append(name, event)
-            status = apply(status, event)
-            if status.is_open:
-                open_on[target] = (name, status)
-            else:
-                open_on.pop(target, None)
-                if not isinstance(event, TransactionRejected):
-                    settled[target] = status.settled
+                ledger.note(RecoveryStarted(boot_id="boot-1", open=tuple(play.open_on.values())))
+            play.go_on()
+
+
+class _Play:
+    """A history under way."""
+
+    def __init__(self, ledger: LedgerWriter, clock: JumpyClock, chance: random.Random) -> None:
+        self.ledger = ledger
+        self.clock = clock
+        self.chance = chance
+        self.statuses: dict[str, TransactionStatus] = {}
+        self.open_on: dict[str, str] = {}
+        self.settled: dict[str, JsonObject | None] = dict.fromkeys(TARGETS)
+
+    def go_on(self) -> None:
+        """One more event: somebody says something, a transaction goes on, or one begins or is planned."""
+        chance, now = self.chance, self.clock.moment
+        asked = [name for name, status in self.statuses.items() if people.waits_for_a_word(status)]
+        if asked and chance.random() < 0.2:
+            name = chance.choice(asked)
+            target = self.statuses[name].target
+            is_free = target not in self.open_on and self.statuses[name].before == self.settled[target]
+            self._say(name, people.next_word(self.statuses[name], now, chance, is_free=is_free))
+            return
+        target = chance.choice(TARGETS)
+        if target in self.open_on:
+            name = self.open_on[target]
+            self._say(name, _next(self.statuses[name], name, chance))
+            return
+        name = identifier(len(self.statuses) + 1)
+        order = _begin(target, name, self.settled[target], chance)
+        match chance.randrange(6):
+            case 0:
+                self._say(name, people.put_off(order, now, chance))
+            case 1:
+                self._say(name, people.on_the_word_of(order, "emergency", now, chance))
+            case 2:
+                self._say(name, people.on_the_word_of(order, "none-required", now, chance))
+            case _:
+                self._say(name, order)
+
+    def _say(self, name: str, event: TransactionEvent) -> None:
+        self.ledger.append(name, event)
+        before = self.statuses.get(name)
+        status = self.statuses[name] = apply(before, event)
+        if status.is_open:
+            self.open_on[status.target] = name
+        elif before is not None and before.is_open:
+            del self.open_on[status.target]
+            if not isinstance(event, TransactionRejected):
+                self.settled[status.target] = status.settled
 
 
 def _begin(target: str, name: str, before: JsonObject | None, chance: random.Random) -> TransactionBegun:
@@ -162,3 +201,17 @@ CANDIDATES: list[Make] = [
 def splits(chance: random.Random, last: int) -> Iterator[int]:
     """Positions on the way to ``last`` at which to stop and go on."""
     yield from sorted(chance.sample(range(last + 1), chance.randrange(min(6, last) + 1)))
+
+
+def log_of(
+    projector: Projector,
+    *,
+    since: str = "",
+    until: str = "",
+    target: str | None = None,
+    transaction: str | None = None,
+    limit: int = -1,
+) -> list[LogLine]:
+    """The log as lines."""
+    rows = records.log(projector.database.conn, records.LogScope(since, until, target, transaction), limit)
+    return [TypeAdapter(LogLine).validate_python(row) for row in rows]

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.codec import AnyRecord, Record
+from ledger.codec import Record
 from ledger.events import TransactionEvent
 from ledger.lifecycle import TransactionStatus, apply
+from ledger.plain import PlainRecord
 from ledger.reader import LedgerReader
 from projections import projector as module
 from projections import queries, tables
@@ -27,7 +28,7 @@ from projections.history import Story, tell
 from projections.projector import Projector, open_projector, projections_path
 from tests.ledger.attacks import forge
 from tests.ledger.fakes import TX, create, started, succeeded, whole_upgrade
-from tests.projections.histories import splits, write
+from tests.projections.histories import log_of, splits, write
 
 SHM = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
 histories = given(chance=st.randoms(use_true_random=False), count=st.integers(0, 90))
@@ -115,7 +116,7 @@ def test_records_of_a_newer_version_are_shown_and_do_not_stop_the_rest(tmp_path:
         assert story.line.newer_events == 2
         assert [step.state for step in story.steps] == ["succeeded", "started"]
         assert (story.steps[0].before, story.steps[0].after) == ("dull", "shiny")
-        moon = queries.log(projector, transaction=TX)[-2]
+        moon = log_of(projector, transaction=TX)[-2]
         assert (moon.type, moon.what, moon.detail) == ("moon.observed", "moon observed", "written by rootswap 9.0")
 
 
@@ -143,7 +144,7 @@ def test_the_file_is_ours_alone_and_is_read_on_from_where_it_stands(
         read: list[int] = []
         project = Projector._project
 
-        def count_and_project(self: Projector, records: Sequence[AnyRecord]) -> None:
+        def count_and_project(self: Projector, records: Sequence[PlainRecord]) -> None:
             read.append(len(records))
             project(self, records)
 

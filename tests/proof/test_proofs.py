@@ -13,7 +13,7 @@ from ledger.proof import Proof
 from ledger.reader import LedgerReader
 from tests.proof.site import Site, filled
 
-SCRIPT = Path(__file__).with_name("check-proof.sh")
+SCRIPT = Path(__file__).parents[2] / "projections" / "pages" / "check-proof.sh"
 
 
 @pytest.fixture(scope="module")
