@@ -17,7 +17,7 @@ from commands.drivers.host import LocalHost
 from commands.drivers.jail_layout import cgroup_of
 from commands.errors import DriverError, ToolTimedOut
 from ledger.clock import SystemClock
-from tests.contracts.jail_fixtures import RUNTIMES, SERVE, JailSite, eventually, jail_site, status_of
+from tests.contracts.jail_fixtures import RUNTIMES, SERVE, JailSite, command_of, eventually, jail_site, status_of
 from tests.contracts.real import sh
 
 pytestmark = pytest.mark.real
@@ -195,8 +195,7 @@ def test_a_command_in_the_jail_dies_at_its_timeout(site: JailSite) -> None:
     with pytest.raises(ToolTimedOut):
         site.jails.execute(spec, ["/bin/sh", "-c", "echo up >/data/up; sleep 61; :"], 1.0)
     assert (site.data / "up").exists()
-    asleep = [Path(f"/proc/{process}/cmdline").read_bytes() for process in site.left_in(spec)]
-    assert b"sleep\x0061\x00" not in asleep
+    assert eventually(lambda: b"sleep\x0061\x00" not in [command_of(process) for process in site.left_in(spec)])
 
 
 def test_a_jail_that_is_slow_to_be_buried_is_started_anew_and_not_taken_for_running(site: JailSite) -> None:
