@@ -252,6 +252,10 @@ class Jails(Protocol):
         """Run a command inside the running jail; the status is for the caller to judge."""
         ...
 
+    def last_words(self, jail: JailSpec) -> tuple[str, ...]:
+        """The last lines that the jail has printed since it was started: few, and without control characters."""
+        ...
+
 
 # --- health checks ----------------------------------------------------------------------------------------------------
 

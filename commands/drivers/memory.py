@@ -18,9 +18,13 @@ from ledger.clock import Clock, SystemClock
 
 @dataclass
 class MemoryWorld(World):
-    """A world with drivers on it. A jail on a release that is among the ``unhealthy`` ones never gets well."""
+    """A world with drivers on it. A jail on a release that is among the ``unhealthy`` ones never gets well.
+
+    ``printed`` is what the jails have printed of late.
+    """
 
     unhealthy: set[str] = field(default_factory=set)
+    printed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     clock: Clock = field(default_factory=SystemClock)
     cancelled: Callable[[], bool] = lambda: False
     drivers_of_jails: frozenset[str] = frozenset({"memory"})
@@ -143,6 +147,10 @@ class MemoryJails:
         if self.state(jail) is not JailState.RUNNING:
             raise DriverError(f"cannot run {argv[0]} in jail {jail.name}: it does not run")
         return Completed(0, "", "")
+
+    def last_words(self, jail: JailSpec) -> tuple[str, ...]:
+        """See Jails."""
+        return self._world.printed.get(jail.name, ())
 
 
 class MemoryHealth:
