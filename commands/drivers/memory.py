@@ -91,17 +91,17 @@ class MemoryMounts:
         self._world.drop(f"mount:{path}")
 
     def move(self, old: str, new: str) -> None:
-        """See Mounts."""
+        """See Mounts. For a moment it is in both places, as on a Linux whose mounts are shared."""
         self._world.gate(f"before moving mount:{old}")
-        if old not in self._mounted() and new in self._mounted():
+        moving, there = (self._world.state.get(f"mount:{path}") for path in (old, new))
+        if moving is None and there is not None:
             return
-        if old not in self._mounted() or new in self._mounted():
+        if moving is None or there not in (None, moving):
             raise DriverError(f"cannot move the mount at {old} to {new}")
-        self._world.state[f"mount:{new}"] = self._world.state.pop(f"mount:{old}")
+        self._world.state[f"mount:{new}"] = moving
+        self._world.gate(f"amid moving mount:{old}")
+        del self._world.state[f"mount:{old}"]
         self._world.gate(f"after moving mount:{old}")
-
-    def _mounted(self) -> set[str]:
-        return {key.removeprefix("mount:") for key in self._world.state if key.startswith("mount:")}
 
 
 class MemoryJails:

@@ -12,7 +12,8 @@ from ledger.names import Name, ReleaseName
 class RemountRoot(Step):
     """Replace the mounted root ``current`` by ``target``; None stands for nothing mounted.
 
-    Undo is the same change with the ends swapped. Nothing mounted where both ends are releases is the half-way house.
+    Undo is the same change with the ends swapped. Half done is nothing mounted where both ends are releases, and the
+    target both here and at the stage: that is how a host whose mounts are shared moves it.
     """
 
     kind: Literal["remount_root"] = "remount_root"
@@ -34,7 +35,7 @@ class RemountRoot(Step):
                 return Presence.ABSENT
             return Presence.PRESENT if self.target is None else Presence.PARTIAL
         if self._holds(on, self.path, self.target):
-            return Presence.PRESENT
+            return Presence.PARTIAL if self._holds(on, self.stage, self.target) else Presence.PRESENT
         return Presence.ABSENT if self._holds(on, self.path, self.current) else Presence.FOREIGN
 
     def run(self, on: Drivers) -> None:
