@@ -209,6 +209,10 @@ class Mounts(Protocol):
         """Whether the topmost mount at ``path`` is ``source``."""
         ...
 
+    def is_writable(self, path: str) -> bool:
+        """Whether the topmost mount at ``path`` can be written: so its mounting was cut off, or it is not by us."""
+        ...
+
     def mount(self, source: Source, path: str) -> None:
         """Mount ``source`` read-only at ``path``, making the directory if need be; already so is success."""
         ...

@@ -77,6 +77,10 @@ class MemoryMounts:
         """See Mounts."""
         return self._world.look(f"mount:{path}") == source.what
 
+    def is_writable(self, path: str) -> bool:
+        """See Mounts. A mount in memory is read-only from the first."""
+        return False
+
     def mount(self, source: Source, path: str) -> None:
         """See Mounts."""
         there = self._world.look(f"mount:{path}")
