@@ -59,6 +59,27 @@ def test_1_for_what_failed_and_was_rolled_back(bench: Bench) -> None:
     assert {k: v for k, v in bench.world.state.items() if not k.startswith("snapshot")} == before
 
 
+def test_1_with_what_the_jail_has_printed_last_which_is_not_kept_in_the_log(bench: Bench) -> None:
+    bench.settle()
+    bench.world.printed["web"] = ("bind() failed (98: Address in use)", "y" * 300)
+    bench.gate = strike("before setting jail:web", DriverError("cannot start jail web: no luck", remedy="see its log"))
+    printed = bench.run("upgrade", "web")
+    assert printed.err.splitlines()[-1] == (
+        "  remedy: the former state holds; nothing needs to be cleaned up; see its log; web printed last: "
+        f'"bind() failed (98: Address in use)", "{"y" * 199}…"'
+    )
+    assert "bind()" not in bench.run("tx", "list", "--json").out + bench.run("audit", "log", "--json").out
+
+
+def test_1_for_a_jail_that_does_not_get_well_with_what_it_has_printed_last(bench: Bench) -> None:
+    bench.settle()
+    bench.world.printed["web"] = ("cannot find the database",)
+    bench.world.unhealthy.add(bench.run("release", "list", "--json").data[-1]["release"])
+    failed = bench.run("upgrade", "web", "--json").envelope
+    assert 'web printed last: "cannot find the database"' in failed["error"]["hint"]
+    assert "database" not in failed["error"]["message"]
+
+
 @pytest.mark.parametrize("name", ["/", "..", "a/b", "two words", "", "x" * 300, "-x", "we\x1bb", "webb"])
 def test_2_for_a_jail_that_is_not_configured(bench: Bench, name: str) -> None:
     bench.settle()
