@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from ledger.codec import AnyRecord
 from ledger.index import TransactionRow
 from ledger.lifecycle import WAITING, State
+from ledger.names import transaction_of
 from ledger.reader import LedgerReader
 from projections.current_state import TargetLine, is_same, name_of, settled_of
+from projections.fields import body, inner, text
 from projections.history import Story, TransactionLine, tell
 
 if TYPE_CHECKING:
@@ -64,6 +66,15 @@ def current_targets(reader: LedgerReader, kind: str) -> dict[str, TargetLine]:
             if line is not None and settled is not None:
                 lines[name_of(target)] = line
     return lines
+
+
+def recorded_fingerprint(reader: LedgerReader, release: str) -> str | None:
+    """What the storage said of ``release`` when it was taken; None if the ledger does not know it."""
+    for record in reader.records(transaction=transaction_of(release)):
+        fact = inner(body(record), "fact")
+        if text(fact, "fact") == "snapshot-taken" and text(fact, "release") == release:
+            return text(fact, "fingerprint")
+    return None
 
 
 def _target_line(reader: LedgerReader, target: str, rows: list[TransactionRow]) -> TargetLine | None:

@@ -1,5 +1,7 @@
 """``audit drift``: what the ledger recorded last against what is there now."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from projections.current_state import TargetLine
 
 PENDING = 10
+#: What was found, and what is wrong with it.
+Found = tuple[str, str | None]
 
 
 class DriftItem(NamedTuple):
@@ -35,7 +39,7 @@ def drift(
     output: options.OutputOption = Format.TABLE,
     utc: UtcOption = False,
 ) -> int:
-    """Where the host is not as the ledger recorded it last: pool, releases and jails, each asked now.
+    """Where the host is not as the ledger recorded it last: pool, templates, releases and jails, each asked now.
 
     Example: rootswap audit drift --exit-code
     """
@@ -66,7 +70,8 @@ def look(reader: "LedgerReader", on: "Drivers") -> list[DriftItem]:
     pool = current_targets(reader, "pool").get("main")
     items = [] if pool is None else [_pool(reader, on, pool)]
     is_there = bool(items) and items[0].drift is None
-    return [*items, *(_releases(reader, on) if is_there else ()), *_jails(reader, on)]
+    held = [*_templates(reader, on), *_releases(reader, on)] if is_there else []
+    return [*items, *held, *_jails(reader, on)]
 
 
 def _pool(reader: "LedgerReader", on: "Drivers", line: "TargetLine") -> DriftItem:
@@ -94,23 +99,68 @@ def _jails(reader: "LedgerReader", on: "Drivers") -> list[DriftItem]:
     return items
 
 
+def _templates(reader: "LedgerReader", on: "Drivers") -> list[DriftItem]:
+    """The head of each template, which the next upgrade of it starts from."""
+    from projections.queries import current_targets
+
+    items = []
+    for name, line in current_targets(reader, "template").items():
+        head = line.settled.head
+        if head is None:
+            continue
+        found, mismatch = _asked(partial(_look_at_head, on, name, head))
+        remedy = "rootswap doctor" if mismatch else None
+        items.append(DriftItem(line.target, f"head {head}", line.settled_by, line.settled_at, found, mismatch, remedy))
+    return items
+
+
+def _look_at_head(on: "Drivers", template: str, head: str) -> Found:
+    from commands.drivers.base import Presence
+
+    presence = on.storage.template_presence(template, head)
+    return presence.value, None if presence is Presence.PRESENT else f"the head of the template is {presence}"
+
+
 def _releases(reader: "LedgerReader", on: "Drivers") -> list[DriftItem]:
-    """Releases that the ledger says are there, and releases of ours that it does not know."""
+    """Releases that the ledger says are there, as they were taken, and releases of ours that it does not know."""
     from projections.projector import open_projector
     from projections.queries import all_releases
 
     with open_projector(reader) as projector:
         known = {line.release: line for line in all_releases(projector)}
-    there = set(on.storage.releases())
     items = []
     for name, line in known.items():
         if line.state == "present":
-            gone = None if name in there else "it is not in the pool"
-            remedy = "restore it from a backup, or destroy it: rootswap release destroy" if gone else None
-            found = "present" if name in there else "missing"
-            items.append(DriftItem(f"release:{name}", "present", line.taken_by, line.taken_at, found, gone, remedy))
+            found, mismatch = _asked(partial(_look_at_release, reader, on, name))
+            remedy = "restore it from a backup, or destroy it: rootswap release destroy" if mismatch else None
+            items.append(DriftItem(f"release:{name}", "present", line.taken_by, line.taken_at, found, mismatch, remedy))
+    there = on.storage.releases()
     foreign = sorted(name for name in there if name not in known or known[name].state in ("undone", "retired"))
     for name in foreign:
         why = "the ledger does not know of it, or says it is gone"
         items.append(DriftItem(f"release:{name}", "absent", "-", "-", "present", why, "rootswap doctor"))
     return items
+
+
+def _look_at_release(reader: "LedgerReader", on: "Drivers", name: str) -> Found:
+    from commands.drivers.base import Presence
+    from projections.queries import recorded_fingerprint
+
+    presence = on.storage.release_presence(name)
+    if presence is Presence.ABSENT:
+        return "missing", "it is not in the pool"
+    if presence is not Presence.PRESENT:
+        return presence.value, "it is not an immutable snapshot of ours any more"
+    if on.storage.fingerprint(name) != recorded_fingerprint(reader, name):
+        return "changed", "it was changed after it was taken"
+    return presence.value, None
+
+
+def _asked(look: Callable[[], Found]) -> tuple[str | None, str | None]:
+    """What ``look`` finds; a driver that cannot tell is a difference too, and no reason not to ask for the rest."""
+    from ledger.errors import RootswapError
+
+    try:
+        return look()
+    except RootswapError as error:
+        return None, error.message

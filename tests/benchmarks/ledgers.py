@@ -25,7 +25,8 @@ from ledger.codec import Record, encode
 from ledger.proof import Proof
 from ledger.reader import LedgerReader
 from ledger.writer import LedgerWriter
-from projections.projector import Projector
+from projections.projector import Projector, projections_path
+from tests.benchmarks.questions import measure_questions
 from tests.benchmarks.table import Figure, print_table
 from tests.ledger.bulk import grow, played_upgrade
 from tests.ledger.fakes import ORIGIN
@@ -147,23 +148,21 @@ def group_all(site: Site) -> None:
         groups[told["transaction"]].append(told["type"])
 
 
-def rebuild(site: Site, directory: Path) -> None:
-    """The projections from nothing, in a file."""
-    path = directory / "projections.db"
-    path.unlink(missing_ok=True)
-    with (
-        LedgerReader.open(site.ledger) as reader,
-        closing(Projector(sqlite3.connect(path, isolation_level=None))) as projector,
-    ):
-        assert projector.catch_up(reader) == reader.last_seq()
+def rebuild(site: Site) -> None:
+    """The projections from nothing, in their file; the questions are asked of them afterwards."""
+    with LedgerReader.open(site.ledger) as reader:
+        path = projections_path(reader)
+        path.unlink(missing_ok=True)
+        with closing(Projector(sqlite3.connect(path, isolation_level=None))) as projector:
+            assert projector.catch_up(reader) == reader.last_seq()
 
 
-def measure_reading(site: Site, directory: Path, rounds: int) -> list[Figure]:
+def measure_reading(site: Site, rounds: int) -> list[Figure]:
     """Verifying and rebuilding the whole of a ledger."""
     with LedgerReader.open(site.ledger) as reader:
         size = f"{reader.last_seq():,} records"
     floor, ours = take_turns(rounds, lambda: hash_all(site), site.verify)
-    bare, built = take_turns(rounds, lambda: group_all(site), lambda: rebuild(site, directory))
+    bare, built = take_turns(rounds, lambda: group_all(site), lambda: rebuild(site))
     return [
         Figure(f"verify {size}, against SHA-256 alone", ours / 1e3, floor / 1e3, "s", 2.0),
         Figure("rebuild projections, against decode and group", built / 1e3, bare / 1e3, "s", 2.0),
@@ -212,7 +211,8 @@ def measure(records: int, directory: Path, rounds: int) -> Iterator[tuple[str, l
     yield "durable appends, against write and fsync of each record", measure_appends(directory, rounds)
     site, small = grow(directory / "large", records), grow(directory / "small", SMALL)
     yield "one thing in a long ledger", [*measure_start(site, small, rounds), *measure_proofs(site, rounds)]
-    yield "the whole ledger", measure_reading(site, directory, max(1, min(3, rounds, 3_000_000 // records)))
+    yield "the whole ledger", measure_reading(site, max(1, min(3, rounds, 3_000_000 // records)))
+    yield "the questions of auditors, against what we allow ourselves", measure_questions(site.base, min(5, rounds))
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """How long the questions of auditors take on a large ledger: in process, and as a command.
 
-``python -m tests.benchmarks.questions DIRECTORY`` takes a state directory whose ledger was made with
-``tests.ledger.bulk``; the projections are built first, if they are not there. In process a question starts with an open
-ledger and ends with its rows; a command starts with the shell. The floors are what we allow ourselves: 50 and 400 ms.
+A part of ``make bench-ledger``. ``python -m tests.benchmarks.questions DIRECTORY`` asks a state directory whose ledger
+was made with ``tests.ledger.bulk``; the projections are built first, if they are not there. In process, a question
+starts with an open ledger and ends with its rows; a command starts with its process. The floors are what we allow
+ourselves: 50 and 400 ms.
 """
 
 import subprocess
@@ -23,21 +24,22 @@ from tests.benchmarks.table import Figure, print_table
 
 ROOTSWAP = str(Path(sys.executable).parent / "rootswap")
 IN_PROCESS_MS, AS_COMMAND_MS = 50.0, 400.0
-_ROUNDS = 5
 #: A list shows so many, unless it is asked for more.
 _SHOWN = Scope(limit=1001)
 
 
-def measure_questions(state: Path) -> list[Figure]:
-    """Each question, both ways, on the ledger under ``state``."""
+def measure_questions(state: Path, rounds: int = 5) -> list[Figure]:
+    """Each question, both ways, on the ledger under ``state``: the best of so many rounds."""
     with LedgerReader.open(state / "ledger") as reader, open_tables(reader) as tables:
         moment = tables.execute("SELECT at FROM log WHERE seq = ?", (reader.last_seq() // 2,)).fetchone()[0]
-        name = tables.execute("SELECT transaction_id FROM changes LIMIT 1 OFFSET 1000").fetchone()[0]
-        figures = [_in_process(what, run, tables) for what, run in _questions(moment).items()]
+        (changes,) = tables.execute("SELECT count(*) FROM changes").fetchone()
+        middle = "SELECT transaction_id FROM changes ORDER BY begun_seq LIMIT 1 OFFSET ?"
+        name = tables.execute(middle, (changes // 2,)).fetchone()[0]
+        figures = [_in_process(what, partial(run, tables), rounds) for what, run in _questions(moment).items()]
     with tempfile.TemporaryDirectory() as scratch:
         config = Path(scratch, "rootswap.toml")
         config.write_text(f'state_directory = "{state}"\n')
-        return figures + [_as_command(words, config) for words in _commands(moment, name)]
+        return figures + [_as_command(words, config, rounds) for words in _commands(moment, name)]
 
 
 def _questions(moment: str) -> dict[str, Callable[[Connection], object]]:
@@ -59,20 +61,20 @@ def _commands(moment: str, name: str) -> list[list[str]]:
     return [*(["audit", each] for each in lists), ["audit", "at", moment], ["audit", "show", name], ["metrics"]]
 
 
-def _in_process(what: str, run: Callable[[Connection], object], tables: Connection) -> Figure:
-    return Figure(f"{what}, in process", _best(lambda: run(tables)), IN_PROCESS_MS, "ms", 1.0)
+def _in_process(what: str, run: Callable[[], object], rounds: int) -> Figure:
+    return Figure(f"{what}, in process", _best(run, rounds), IN_PROCESS_MS, "ms", 1.0)
 
 
-def _as_command(words: list[str], config: Path) -> Figure:
+def _as_command(words: list[str], config: Path, rounds: int) -> Figure:
     argv = [ROOTSWAP, "--config", str(config), *words]
-    spent = _best(lambda: subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-    return Figure(f"rootswap {' '.join(words)}"[:46], spent, AS_COMMAND_MS, "ms", 1.0)
+    ask_it = partial(subprocess.run, argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return Figure(f"rootswap {' '.join(words)}"[:46], _best(ask_it, rounds), AS_COMMAND_MS, "ms", 1.0)
 
 
-def _best(run: Callable[[], object]) -> float:
+def _best(run: Callable[[], object], rounds: int) -> float:
     """The best of some rounds, in milliseconds: what it takes when nothing else runs."""
     spent = []
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         began = time.perf_counter()
         run()
         spent.append((time.perf_counter() - began) * 1e3)

@@ -15,7 +15,7 @@ from commands.cli import main
 from commands.cli.app import VERBS
 from ledger.proof import Proof
 from ledger.reader import LedgerReader
-from tests.cli.read_verbs.stories import Run, ask, data, get_stuck, upgrade
+from tests.cli.read_verbs.stories import Run, data, get_stuck, upgrade
 from tests.proof.site import Site as SignedSite
 from tests.proof.site import filled
 from tests.site import Script, Site, fail
@@ -117,42 +117,6 @@ def test_under_way_it_says_so(story: Site, run: Run) -> None:
     web = answered(run("audit", "at", stopped["at"], "--json"))["targets"]
     under_way = next(target for target in web if target["target"] == "jail:web")
     assert (under_way["open"], under_way["open_kind"]) == (stopped["transaction_id"], "upgrade")
-
-
-# --- drift ------------------------------------------------------------------------------------------------------------
-
-
-def test_no_drift_is_said_and_costs_nothing(site: Site, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run("audit", "drift")[1].startswith("no drift: ")
-    assert run("audit", "drift", "--exit-code")[0] == 0
-    targets = [line["target"] for line in data(run("audit", "drift", "--all", "--json"))]
-    assert targets == ["pool:main", "release:debian@00000001", "release:debian@00000003", "jail:web"]
-
-
-def test_a_jail_that_was_stopped_by_hand_is_drift(site: Site, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.world.drop("jail:web")
-    ask(monkeypatch, site.world.drivers())
-    line = data(run("audit", "drift", "--json"))
-    assert [(one["target"], one["found"]) for one in line] == [("jail:web", "stopped")]
-    assert "the ledger says running" in line[0]["drift"]
-    assert run("audit", "drift", "--exit-code")[0] == 10
-
-
-def test_a_release_that_is_gone_or_unknown_is_drift(site: Site, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = site.world.drivers().storage.releases()
-    drivers = site.world.drivers()
-    monkeypatch.setattr(type(drivers.storage), "releases", lambda self: ("debian@zzzzzzzz", known[0]))
-    ask(monkeypatch, drivers)
-    found = {one["target"]: one["drift"] for one in data(run("audit", "drift", "--json"))}
-    assert found == {
-        f"release:{known[1]}": "it is not in the pool",
-        "release:debian@zzzzzzzz": "the ledger does not know of it, or says it is gone",
-    }
-
-
-def test_who_may_not_ask_the_host_is_told(site: Site, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    ask(monkeypatch, None)
-    assert run("audit", "drift")[0] == 77
 
 
 # --- with signatures --------------------------------------------------------------------------------------------------
