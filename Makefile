@@ -18,7 +18,8 @@ WITH_VENV   := PATH="$(abspath $(VENV))/bin:$$PATH:/usr/sbin:/sbin"
 PYTEST_ARGS := -n auto
 PIP         := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip --quiet --no-input
 
-.PHONY: help setup system-packages demo clean-demo lint test test-unprivileged bench bench-ledger clean
+.PHONY: help setup system-packages demo clean-demo lint test test-unprivileged test-vm vm-packages power-cuts bench \
+    bench-ledger clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  %-20s %s\n", $$1, $$2 }'
@@ -69,10 +70,10 @@ bench: setup ## Measure downtime and commits against their floors (root)
 	$(call install-tools,$(SYSTEM_TOOLS) $(TEST_TOOLS))
 	$(WITH_VENV) $(PYTHON) -m tests.benchmarks
 
-N ?= 1000000
-bench-ledger: setup ## Measure a ledger of N=1000000 records against its floors
+RECORDS ?= 1000000
+bench-ledger: setup ## Measure a ledger of RECORDS=1000000 against its floors
 	$(call install-tools,ssh-keygen:openssh-client)
-	$(WITH_VENV) $(PYTHON) -m tests.benchmarks.ledgers $(N)
+	$(WITH_VENV) $(PYTHON) -m tests.benchmarks.ledgers $(RECORDS)
 
 
 # ---- Checking -------------------------------------------------------------------------------------------------------
@@ -118,6 +119,25 @@ test-unprivileged: setup ## The tests that need no root, as the user nobody (sta
 	echo "as nobody, with $$python:"; \
 	$(NOBODY) HOME="$$work/home" TMPDIR="$$work/tmp" PATH="$$work/src/.venv/bin:/usr/bin:/bin:/usr/sbin:/sbin" \
 	    .venv/bin/python -m pytest $(PYTEST_ARGS) -m "not real and not sweep" -q -p no:cacheprovider
+
+VM_TOOLS := qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs \
+            busybox:busybox-static setpriv:util-linux
+
+# The first time it builds a Debian guest and compiles ZFS for its kernel; both are kept in $ROOTSWAP_VM_CACHE.
+test-vm: setup ## Real ZFS and LVM, systemd, and power that is cut: in an emulated machine (root)
+	@test "$$(id -u)" = 0 || { echo "leaving out the virtual machine tier: not root, which building its disk needs"; exit 0; }; \
+	$(MAKE) --no-print-directory vm-packages && \
+	ROOTSWAP_VM=1 $(WITH_VENV) $(PYTHON) -m pytest $(VM_ARGS) tests/vm
+
+vm-packages:
+	$(call install-tools,$(VM_TOOLS))
+
+N    ?= 60
+SEED ?= $(shell shuf -i 0-999999 -n 1)
+
+# STORAGE="btrfs zfs" chooses; BUILD=late cuts one that is broken on purpose; LOG=FILE notes each cut there.
+power-cuts: setup vm-packages ## Cut the power N times during upgrades and rollbacks: N=500 SEED=1 (root)
+	$(WITH_VENV) $(PYTHON) -m tests.vm.campaign $(N) $(SEED) $(STORAGE) $(if $(BUILD),--build $(BUILD)) $(if $(LOG),--log $(LOG))
 
 clean: ## Remove what setup, lint and test made (not the demo: clean-demo)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -104,6 +104,26 @@ class AnyHost(BtrfsHost, TreeHost, Protocol):
     """A host that every storage driver can work on."""
 
 
+def open_host(config: Config, lock_fd: int | None = None, *, is_patient: bool = True) -> AnyHost:
+    """The host that the configuration names; nothing is asked of it yet. Raises DriverError.
+
+    ``lock_fd`` is inherited by the commands that run on this machine. One who only looks tries to reach it once.
+    """
+    from commands.drivers.host import LocalHost
+
+    local = LocalHost(lock_fd=lock_fd)
+    if config.host.ssh is None:
+        return local
+    from commands.drivers.ssh import SshHost
+    from commands.drivers.ssh_link import Address
+    from commands.drivers.trusted import require_trusted
+
+    if config.host.ssh_config is not None:
+        require_trusted(local, config.host.ssh_config)  # It can name commands that ssh runs.
+    address = Address(config.host.ssh, config.ssh_directory, config.host.ssh_config)
+    return SshHost(address, local, patience_s=config.host.patience_s if is_patient else 0.0)
+
+
 def make_drivers(config: Config, host: AnyHost, clock: Clock, interrupt: Interrupt) -> Drivers:
     """The drivers that the configuration asks for, on one host: those of the system that the host says it is.
 
@@ -222,7 +242,12 @@ def open_session(
     clock = SystemClock()
     _require_real(LocalHost(), config.state_directory)
     person = identify()
-    origin = make_origin(LocalHost().boot_id(), invoked, person)
+    boot_id = LocalHost().boot_id()
+    if config.host.ssh is not None:
+        other = open_host(config)
+        _require_real(other, config.state_directory)
+        boot_id = f"{other.boot_id()} {boot_id}"  # When either machine has booted, nothing is as it was.
+    origin = make_origin(boot_id, invoked, person)
     directory = Path(config.ledger_directory)
     with ExitStack() as stack:
         if create:
@@ -230,9 +255,8 @@ def open_session(
             ledger = stack.enter_context(LedgerWriter.create(directory, origin, clock, key=key))
         else:
             ledger = stack.enter_context(LedgerWriter.open(directory, origin, clock))
-        host = LocalHost(lock_fd=ledger.lock_fd)
-        drivers = make_drivers(config, host, clock, interrupt)
-        sealer = make_sealer(config, ledger, host, socket.gethostname(), clock)
+        drivers = make_drivers(config, open_host(config, ledger.lock_fd), clock, interrupt)
+        sealer = make_sealer(config, ledger, LocalHost(lock_fd=ledger.lock_fd), socket.gethostname(), clock)
         sealed = sealer.seal()
         session = compose(config, ledger, drivers, interrupt, observer, origin.boot_id, sealer, person)
         yield replace(session, sealed=sealed)

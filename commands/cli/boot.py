@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from commands.drivers.base import Host
     from commands.drivers.boot_service import BootService
 
-
+_AFTER_A_BOOT = "when it has booted, run `rootswap recover` here"
 PrintOnlyOption = Annotated[bool, typer.Option("--dry-run", "-n", help="Print what would be done, change nothing.")]
 
 
@@ -95,12 +95,16 @@ def _service(ctx: typer.Context, *, checks_program: bool) -> "BootService":
     from commands.drivers.boot_service import BootService
     from commands.drivers.host import LocalHost
     from commands.drivers.platform import system_of
+    from commands.errors import Refused
 
     config = read_config(ctx)
+    if config.host.ssh is not None:
+        remedy = f"when {config.host.ssh} has booted, run `rootswap recover` on this machine"
+        raise Refused(f"cannot recover at boot: {config.host.ssh} has neither rootswap nor the ledger", remedy=remedy)
     host = LocalHost()
     system = system_of(host)
     command = _command(ctx, host) if checks_program else ["rootswap"]
-    return BootService(host, system, boot_files(system, command, config.state_directory))
+    return BootService(host, system, boot_files(system, command, config.state_directory, config.storage.path))
 
 
 def _command(ctx: typer.Context, host: "Host") -> list[str]:
@@ -131,10 +135,14 @@ def boot_findings(config: "Config") -> "Iterator[Finding]":
     from commands.drivers.platform import system_of
     from ledger.errors import RootswapError
 
+    if config.host.ssh is not None:
+        yield Finding("boot", "warning", f"{config.host.ssh} does not recover by itself", _AFTER_A_BOOT)
+        return
     host = LocalHost()
     try:
         system = system_of(host)
-        service = BootService(host, system, boot_files(system, ["rootswap"], config.state_directory))
+        files = boot_files(system, ["rootswap"], config.state_directory, config.storage.path)
+        service = BootService(host, system, files)
         recover, is_enabled = service.found()[0], service.is_enabled()
     except RootswapError as error:
         yield Finding("boot", "warning", error.message, error.remedy)

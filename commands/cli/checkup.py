@@ -19,23 +19,6 @@ from ledger.errors import RootswapError
 from ledger.lifecycle import State
 from ledger.reader import LedgerReader
 
-#: The programs that a driver or method calls.
-TOOLS = {
-    "btrfs": ("btrfs", "mkfs.btrfs", "mount", "umount", "cp", "truncate"),
-    "zfs": ("zfs", "zpool", "mount", "umount", "cp", "find", "chmod"),
-    "directory": ("mount", "umount", "cp", "rm", "find"),
-    "lvm": ("lvs", "lvcreate", "lvchange", "lvremove", "lvrename", "blkid", "mount", "umount", "cp", "find", "od"),
-    "ext4": ("mkfs.ext4",),
-    "xfs": ("mkfs.xfs",),
-    "lxc": ("lxc-start", "lxc-stop", "lxc-info", "lxc-attach"),
-    "nspawn": ("systemd-nspawn", "nsenter", "setpriv", "unshare"),
-    "jail": ("jail", "jls", "jexec", "mount", "umount"),
-    "debian": ("unshare", "mmdebstrap"),
-    "tar": ("unshare", "tar"),
-    "script": ("unshare",),
-    "apt": ("unshare", "chroot"),
-    "checkpoints": ("ssh-keygen",),
-}
 _LOW_BYTES = 64 << 20
 _OTHERS = 0o077
 #: How many records are verified in full each time.
@@ -68,13 +51,16 @@ def examine(given: str | None) -> list[Finding]:
             findings.append(Finding("configuration", "ok", ", ".join(reading.files)))
     except ConfigError as error:
         findings.append(_of("configuration", error))
-    findings += _tools(config)
-    if config is not None:
-        from commands.cli.boot import boot_findings
+    from commands.cli.host_findings import host_findings, tool_findings
+
+    if config is None:
+        from commands.drivers.host import LocalHost
+
+        findings += tool_findings(Config(), LocalHost())
+    else:
         from commands.cli.guards import policy_findings
 
-        findings += [*_state(config), *_ledger(config), *_pool(config), *boot_findings(config)]
-        findings += policy_findings(config)
+        findings += [*_state(config), *_ledger(config), *host_findings(config), *policy_findings(config)]
     return findings
 
 
@@ -121,32 +107,6 @@ def _system() -> Iterator[Finding]:
         yield Finding("clock", "bad", f"{shown}: earlier than rootswap was installed", "set the clock (chrony, ntpd)")
     else:
         yield Finding("clock", "ok", shown)
-
-
-def _tools(config: Config | None) -> Iterator[Finding]:
-    from commands.drivers.host import ENVIRONMENT
-    from commands.drivers.oci import DEFAULT_RUNTIME
-
-    wanted = {"btrfs", "lxc", "checkpoints"}
-    known = dict(TOOLS)
-    if config is not None:
-        runtimes = {jail.runtime or DEFAULT_RUNTIME for jail in config.jail.values() if jail.driver == "oci"}
-        known["oci"] = tuple(sorted(runtimes))
-        wanted = {"checkpoints", config.storage.driver, *(jail.driver for jail in config.jail.values())}
-        wanted |= {config.storage.file_system} if config.storage.driver == "lvm" else set()
-        wanted |= {template.bootstrap for template in config.template.values()}
-        wanted |= {"apt" for template in config.template.values() if template.upgrade == "apt"}
-    for driver in sorted(wanted & known.keys()):
-        missing = []
-        tools = [tool for tool in known[driver] if tool != "unshare" or platform.system() == "Linux"]
-        for tool in tools:
-            places = [Path(directory, tool) for directory in ENVIRONMENT["PATH"].split(":")]
-            if not any(os.access(place, os.X_OK) for place in places):
-                missing.append(tool)
-        if missing:
-            yield Finding(f"tools of {driver}", "bad", f"missing: {', '.join(missing)}", "install them")
-        else:
-            yield Finding(f"tools of {driver}", "ok", ", ".join(tools))
 
 
 # --- what we keep -----------------------------------------------------------------------------------------------------
@@ -257,40 +217,3 @@ def _durability() -> Iterator[Finding]:
     else:
         remedy = "run rootswap with a Python whose SQLite is not built to ignore it"
         yield Finding("sqlite", "bad", f"{sqlite} keeps synchronous={level} where {_EXTRA} is wanted", remedy)
-
-
-def _pool(config: Config) -> Iterator[Finding]:
-    from commands.bootstrap import make_drivers
-    from commands.drivers.base import Presence
-    from commands.drivers.host import LocalHost
-    from commands.transactions.interrupt import Interrupt
-    from commands.transactions.pool import pool_spec
-    from ledger.clock import SystemClock
-
-    if os.geteuid() != 0:
-        return
-    drivers = make_drivers(config, LocalHost(), SystemClock(), Interrupt())
-    pool = pool_spec(config)
-    try:
-        match drivers.storage.pool_mounted(pool):
-            case Presence.PRESENT:
-                space = drivers.storage.space()
-            case Presence.FOREIGN:
-                remedy = "unmount it, or choose another path in the [storage] table"
-                yield Finding("pool", "bad", f"what is at {pool.path} is not ours", remedy)
-                return
-            case _:
-                yield Finding("pool", "warning", f"{pool.path} is not mounted", "`rootswap init` or `rootswap recover`")
-                return
-    except RootswapError as error:
-        yield _of("pool", error)
-        return
-    metadata = space.metadata_free_bytes
-    told = f"{size(space.data_free_bytes)} of {size(space.size_bytes)} free"
-    told += f", metadata {size(metadata)} free" if metadata is not None else ""
-    reserve = space.metadata_reserve_bytes
-    is_low = space.data_free_bytes < config.storage.keep_free or (metadata is not None and metadata < reserve)
-    remedy = "`rootswap release destroy` what is not used any more"
-    yield Finding("pool", "bad", told, remedy) if is_low else Finding("pool", "ok", f"{pool.path}, {told}")
-    if space.caution is not None:
-        yield Finding("pool", "warning", space.caution)

@@ -30,7 +30,8 @@ def init(
     @contextmanager
     def create(config: Config, interrupt: Interrupt, observer: Observer, _say: Say) -> Iterator[Session]:
         # For root alone: it is the way to every jail's files.
-        LocalHost().make_directory(config.state_directory, mode=0o700)
+        for host in (LocalHost(), bootstrap.open_host(config)):
+            host.make_directory(config.state_directory, mode=0o700)
         with bootstrap.open_session(config, interrupt=interrupt, observer=observer, create=True) as session:
             yield session
 

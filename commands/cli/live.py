@@ -28,15 +28,14 @@ class PoolLive(NamedTuple):
 
 
 def drivers_if_root(config: "Config") -> "Drivers | None":
-    """The drivers of this host; None for a user who may not ask them."""
+    """The drivers of the host; None for a user who may not ask them. Raises HostUnreachable."""
     if os.geteuid() != 0:
         return None
-    from commands.bootstrap import make_drivers
-    from commands.drivers.host import LocalHost
+    from commands.bootstrap import make_drivers, open_host
     from commands.transactions.interrupt import Interrupt
     from ledger.clock import SystemClock
 
-    return make_drivers(config, LocalHost(), SystemClock(), Interrupt())
+    return make_drivers(config, open_host(config, is_patient=False), SystemClock(), Interrupt())
 
 
 def look_at_pool(on: "Drivers", stored: "JsonObject | None") -> PoolLive:

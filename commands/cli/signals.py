@@ -5,7 +5,7 @@ set a word and queue a line. They are real handlers, never SIG_IGN, which the ja
 """
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -77,17 +77,16 @@ def watched(interrupt: Interrupt, progress: Progress, course: Course) -> Iterato
     def hang_up(_number: int, _frame: FrameType | None) -> None:
         """The terminal is gone; the transaction is not."""
 
-    for number in _STOPPING:
-        _install(number, stop)
-    _install(signal.SIGHUP, hang_up)
+    # nohup, and shells without job control, start us with signals ignored: so they are, but not by what we start.
+    ignored = [number for number in (*_STOPPING, signal.SIGHUP, signal.SIGQUIT) if _is_ignored(number)]
+    for number in (*_STOPPING, signal.SIGHUP, *ignored):
+        signal.signal(number, stop if number in _STOPPING and number not in ignored else hang_up)
     try:
         yield
     finally:
         for number in _STOPPING:
-            _install(number, hang_up)
+            signal.signal(number, hang_up)
 
 
-def _install(number: signal.Signals, handler: Callable[[int, FrameType | None], None]) -> None:
-    """Install a handler, unless we were started with the signal ignored, as nohup and shells without job control do."""
-    if signal.getsignal(number) is not signal.SIG_IGN:
-        signal.signal(number, handler)
+def _is_ignored(number: signal.Signals) -> bool:
+    return signal.getsignal(number) is signal.SIG_IGN

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 
 from commands.cli import options
-from commands.cli.output import Cell, Format, Table, duration, fitted, show, size
+from commands.cli.output import Cell, Format, Table, duration, fitted, note, show, size
 from commands.cli.reading import UtcOption, engine_at_work, open_ledger, show_lines, transaction_data, when
 
 if TYPE_CHECKING:
@@ -58,10 +58,15 @@ def look(config: "Config", reader: "LedgerReader") -> Overview:
     """Ask the ledger, and the host where we may."""
     from commands.cli.live import drivers_if_root, look_at_jails, look_at_pool
     from commands.cli.waiting import waiting_lines
+    from commands.errors import HostUnreachable
     from ledger.clock import SystemClock
     from projections.queries import current_targets, last_transaction, recent_transactions
 
-    drivers = drivers_if_root(config)
+    try:
+        drivers = drivers_if_root(config)
+    except HostUnreachable as error:
+        note(f"warning: {error.message}; what follows is what the ledger says")
+        drivers = None
     engine = engine_at_work(reader)
     templates, jails = current_targets(reader, "template"), current_targets(reader, "jail")
     last = {name: last_transaction(reader, line.target) for name, line in jails.items()}

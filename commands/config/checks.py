@@ -10,6 +10,7 @@ from commands.config.policy_checks import in_jail_policy, in_policy
 from commands.config.shapes import (
     Config,
     HealthConfig,
+    HostConfig,
     JailConfig,
     NetworkConfig,
     SinkConfig,
@@ -28,6 +29,8 @@ _SYSLOG = re.compile(r"(?:udp|tcp)://[^\s/]+:\d{1,5}|unix:/\S+")
 _THIN_POOL = re.compile(r"[A-Za-z0-9+_.][A-Za-z0-9+_.-]*/[A-Za-z0-9+_.][A-Za-z0-9+_.-]*")
 #: What mkfs.xfs(8) refuses to go below, and what leaves ext4 room for a journal.
 _SMALLEST_BYTES = {"ext4": 64 << 20, "xfs": 300 << 20}
+#: As ssh(1) takes it: never a word that it could read as an option, nor one that it would expand.
+_DESTINATION = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9_.:-]*")
 _MAX_PORT = 65535
 #: As zfs(8) has it, less the blanks; never the data set of the zpool itself.
 _DATASET = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*(/[A-Za-z0-9][A-Za-z0-9_.:-]*)+")
@@ -37,7 +40,7 @@ _DATASET_LENGTH = 100
 
 def mistakes_in(config: Config) -> list[tuple[KeyPath, str]]:
     """Every mistake: the key, and what is wrong with it."""
-    found = [*_in_places(config), *_in_storage(config)]
+    found = [*_in_places(config), *_in_host(config.host), *_in_storage(config)]
     for name, template in config.template.items():
         found.extend(((("template", name, *path), text)) for path, text in _in_template(template))
     for name, jail in config.jail.items():
@@ -59,6 +62,7 @@ def _in_places(config: Config) -> Found:
         "oci": f"{state}/oci",
         "nspawn": f"{state}/nspawn",
         "jail": f"{state}/jail",
+        "ssh": config.ssh_directory,
     }
     if PurePosixPath(state) == PurePosixPath("/"):
         yield ("state_directory",), "it is the root of the machine; give rootswap a directory of its own"
@@ -77,9 +81,19 @@ def _in_places(config: Config) -> Found:
             yield ("storage", "image"), f"it is inside {path}, where rootswap keeps its {name}"
 
 
+def _in_host(host: HostConfig) -> Found:
+    if host.ssh is None:
+        if host.ssh_config is not None:
+            yield ("host", "ssh_config"), "it needs ssh"
+    elif not _DESTINATION.fullmatch(host.ssh):
+        yield ("host", "ssh"), f"{host.ssh[:60]!r} is not a destination of ssh, as root@box"
+
+
 def _in_storage(config: Config) -> Found:
     """Each driver has keys of its own."""
     storage = config.storage
+    if storage.driver == "btrfs" and config.host.ssh is not None:
+        yield ("storage", "driver"), "over ssh Btrfs cannot be asked what it has to be asked; choose another one"
     if storage.dataset is not None and storage.driver != "zfs":
         yield ("storage", "dataset"), 'it needs driver = "zfs"'
     if storage.thin_pool is not None and storage.driver != "lvm":

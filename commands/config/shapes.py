@@ -62,6 +62,17 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
+class HostConfig(Section):
+    """The machine that the jails run on: this one, or the one at the other end of ``ssh``, where paths then are too.
+
+    ``ssh_config`` is a file for ssh(1) instead of the user's; ``patience_s`` is how long a connection is tried.
+    """
+
+    ssh: str | None = None
+    ssh_config: Path | None = None
+    patience_s: float = Field(default=60.0, ge=0, le=_WEEK_S, allow_inf_nan=False)
+
+
 class StorageConfig(Section):
     """Where templates, releases and volumes live.
 
@@ -207,6 +218,7 @@ class Config(Section):
     """The whole configuration."""
 
     state_directory: Path = "/var/lib/rootswap"
+    host: HostConfig = HostConfig()
     storage: StorageConfig = StorageConfig()
     template: dict[Name, TemplateConfig] = {}
     jail: dict[Name, JailConfig] = {}
@@ -222,6 +234,11 @@ class Config(Section):
     def sinks_directory(self) -> str:
         """Where the positions of the sinks are."""
         return f"{self.state_directory}/sinks"
+
+    @property
+    def ssh_directory(self) -> str:
+        """Where the connection to another host is."""
+        return f"{self.state_directory}/ssh"
 
     @property
     def ledger_directory(self) -> str:

@@ -209,6 +209,10 @@ class Mounts(Protocol):
         """Whether the topmost mount at ``path`` is ``source``."""
         ...
 
+    def is_writable(self, path: str) -> bool:
+        """Whether the topmost mount at ``path`` can be written: so its mounting was cut off, or it is not by us."""
+        ...
+
     def mount(self, source: Source, path: str) -> None:
         """Mount ``source`` read-only at ``path``, making the directory if need be; already so is success."""
         ...
@@ -250,6 +254,10 @@ class Jails(Protocol):
 
     def execute(self, jail: JailSpec, argv: Sequence[str], timeout_s: float) -> Completed:
         """Run a command inside the running jail; the status is for the caller to judge."""
+        ...
+
+    def last_words(self, jail: JailSpec) -> tuple[str, ...]:
+        """The last lines that the jail has printed since it was started: few, and without control characters."""
         ...
 
 

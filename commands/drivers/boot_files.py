@@ -28,7 +28,7 @@ _RECOVER = """\
 Description=Settle interrupted rootswap transactions, mount the roots of jails and start them
 After=local-fs.target network.target lxc-net.service zfs-mount.service
 Before=machines.target lxc.service
-RequiresMountsFor={state}
+RequiresMountsFor={mounts}
 
 [Service]
 Type=oneshot
@@ -119,12 +119,16 @@ class BootFile:
         return self.text.encode()
 
 
-def boot_files(system: System, command: Sequence[str], state_directory: str) -> tuple[BootFile, ...]:
-    """The files for a system; ``command`` is how rootswap is called, with an absolute path."""
+def boot_files(system: System, command: Sequence[str], state_directory: str, pool: str) -> tuple[BootFile, ...]:
+    """The files for a system; ``command`` is how rootswap is called, with an absolute path.
+
+    A pool that the administrator mounts at ``pool`` is waited for, were it marked ``nofail``.
+    """
     if system == "FreeBSD":
         return (BootFile(_RC_SCRIPT, 0o755, _RC.format(mark=MARK, command=shlex.join(command))),)
     called = " ".join(_systemd_word(word) for word in command)
-    filled = {"mark": MARK, "command": called, "state": _systemd_word(state_directory)}
+    mounts = " ".join(_systemd_word(path) for path in (state_directory, pool))
+    filled = {"mark": MARK, "command": called, "state": _systemd_word(state_directory), "mounts": mounts}
     units = ((RECOVER_UNIT, _RECOVER), (VERIFY_UNIT, _VERIFY), (VERIFY_TIMER, _TIMER))
     return tuple(BootFile(f"{_UNITS}/{name}", 0o644, text.format(**filled)) for name, text in units)
 

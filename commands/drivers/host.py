@@ -55,6 +55,7 @@ _PACKAGES = {
     "lvcreate": "lvm2",
     "lvremove": "lvm2",
     "lvrename": "lvm2",
+    "vgs": "lvm2",
     "lvs": "lvm2",
     "mkfs.ext4": "e2fsprogs",
     "mkfs.xfs": "xfsprogs",

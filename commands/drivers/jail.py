@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from commands.drivers.base import Completed, Host, JailSpec, JailState, MountedVolume, Source
 from commands.drivers.jail_conf import check_conf, conf_of, places_of
 from commands.drivers.jls import ListedJail, listed_jails
+from commands.drivers.last_words import LastWords
 from commands.drivers.mounts_freebsd import Mount, beneath, is_of, mounted, topmost
 from commands.drivers.trusted import require_trusted
 from commands.errors import DriverError, Foreign, ToolTimedOut
@@ -42,6 +43,7 @@ class FreeBsdJails:
         self._host = host
         self._directory = directory
         self._clock = clock or SystemClock()
+        self._words = LastWords(host)
 
     def preflight(self, jail: JailSpec) -> None:
         """Whether jail.conf defines this jail, on our root, with nothing that depends on it, and nobody else there."""
@@ -124,6 +126,10 @@ class FreeBsdJails:
         # What the command leaves running in the jail must not keep the engine's lock.
         return self._host.run(["jexec", jail.name, *argv], check=False, timeout_s=timeout_s, holds_lock=False)
 
+    def last_words(self, jail: JailSpec) -> tuple[str, ...]:
+        """The last lines that jail(8), exec.start and what that has left running have printed since the start."""
+        return self._words.of(self._log(jail))
+
     # --- creating and removing ---
 
     def _create(self, jail: JailSpec, conf: str) -> None:
@@ -140,7 +146,7 @@ class FreeBsdJails:
         """Run ``jail -c``; what it said was wrong, if the jail is not there then."""
         log = self._log(jail)
         self._host.make_directory(self._directory, 0o700)
-        before = self._host.stat(log)
+        before = self._words.begin(log)
         # jail(8) closes every descriptor before it runs a command in a jail, so that nothing in there holds our lock.
         argv = ["/bin/sh", "-c", _TO_FILE, "sh", log, "jail", "-f", conf, "-c", jail.name]
         try:
@@ -149,7 +155,7 @@ class FreeBsdJails:
             cause = f"its exec.start is not done after {jail.start_timeout_s:g} s"
             remedy = "let it leave its programs in the background, or raise start_timeout_s"
             raise ToolTimedOut(f"cannot start jail {jail.name}: {cause}", remedy=remedy) from error
-        printed = self._host.read(log)[before.size_bytes if before else 0 :] if self._host.stat(log) else b""
+        printed = self._host.read(log)[before:] if self._host.stat(log) else b""
         said = jails_own_words(printed.decode(errors="replace"), jail.name)
         return said or f"jail(8) ended with status {completed.status}, and the jail is not there"
 

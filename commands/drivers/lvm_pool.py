@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 
-from commands.drivers.base import PoolSpec, Presence, Space
+from commands.drivers.base import Host, PoolSpec, Presence, Space
 from commands.drivers.lvm_report import (
     COLUMNS,
     POOL,
@@ -35,6 +35,10 @@ _METADATA_LIMIT = 0.8
 
 class LvmPool(ObjectStorage):
     """The pool, and how logical volumes are found, activated, mounted and unmounted."""
+
+    def __init__(self, host: Host, pool: PoolSpec) -> None:
+        super().__init__(host, pool)
+        self._known_disks: tuple[str, ...] | None = None
 
     # Looking
 
@@ -213,8 +217,21 @@ class LvmPool(ObjectStorage):
     # Changing
 
     def _change(self, *argv: str) -> None:
-        """Run a command of LVM; its metadata is on the disk when it returns."""
+        """Run a command of LVM; its metadata is on the disk when this returns.
+
+        LVM writes past the page cache and does not flush what the disks cache themselves, so we do.
+        """
         self._host.run(argv, timeout_s=_CHANGE_TIMEOUT_S, environment=_ENVIRONMENT)
+        if disks := self._disks():
+            self._host.run(["sync", "--", *disks], timeout_s=_CHANGE_TIMEOUT_S)
+
+    def _disks(self) -> tuple[str, ...]:
+        """The physical volumes of the group, each of which may hold its metadata; asked for once."""
+        if self._known_disks is None:
+            asked = ["vgs", "--noheadings", "-o", "pv_name", self._ids()[0]]
+            told = self._host.run(asked, timeout_s=_LOOK_TIMEOUT_S, environment=_ENVIRONMENT).stdout.split()
+            self._known_disks = tuple(name for name in told if name.startswith("/"))
+        return self._known_disks
 
     def _mount(self, thing: Thing, name: str, *, writable: bool) -> None:
         """Mount at the place of a thing; mounted already is success. Raises Foreign when anything else is there."""

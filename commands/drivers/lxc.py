@@ -11,6 +11,7 @@ from contextlib import suppress
 from commands.drivers.base import Completed, Host, JailSpec, JailState, Source
 from commands.drivers.first_process import root_is
 from commands.drivers.jail_layout import cgroup_of
+from commands.drivers.last_words import LastWords
 from commands.drivers.lxc_config import rendered
 from commands.drivers.trusted import require_trusted
 from commands.errors import DriverError, ToolTimedOut
@@ -47,6 +48,7 @@ class LxcJails:
         self._host = host
         self._directory = directory
         self._clock = clock or SystemClock()
+        self._words = LastWords(host)
 
     def preflight(self, jail: JailSpec) -> None:
         """Whether LXC is installed and can be told to run this jail, and its cgroups can be seen."""
@@ -110,10 +112,15 @@ class LxcJails:
             raise DriverError(f"cannot run {argv[0]} in jail {jail.name}: it does not run")
         return completed
 
+    def last_words(self, jail: JailSpec) -> tuple[str, ...]:
+        """The last lines that the jail has written to its console since it was started."""
+        return self._words.of(f"{self._home(jail)}/console.log")
+
     def _launch(self, jail: JailSpec) -> bool:
         """Run lxc-start; True if LXC says that the jail runs already. Raises DriverError with LXC's own reason."""
         log = f"{self._home(jail)}/log"
         before = self._host.stat(log)
+        self._words.begin(f"{self._home(jail)}/console.log")
         # -d closes what it inherits, so the running jail holds nothing of the engine's.
         argv = [*self._tool("lxc-start", jail), "-d", "-o", log, "-l", "ERROR", "--", *jail.command]
         completed = self._host.run(argv, check=False, timeout_s=jail.start_timeout_s)

@@ -18,9 +18,13 @@ from ledger.clock import Clock, SystemClock
 
 @dataclass
 class MemoryWorld(World):
-    """A world with drivers on it. A jail on a release that is among the ``unhealthy`` ones never gets well."""
+    """A world with drivers on it. A jail on a release that is among the ``unhealthy`` ones never gets well.
+
+    ``printed`` is what the jails have printed of late.
+    """
 
     unhealthy: set[str] = field(default_factory=set)
+    printed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     clock: Clock = field(default_factory=SystemClock)
     cancelled: Callable[[], bool] = lambda: False
     drivers_of_jails: frozenset[str] = frozenset({"memory"})
@@ -73,6 +77,10 @@ class MemoryMounts:
         """See Mounts."""
         return self._world.look(f"mount:{path}") == source.what
 
+    def is_writable(self, path: str) -> bool:
+        """See Mounts. A mount in memory is read-only from the first."""
+        return False
+
     def mount(self, source: Source, path: str) -> None:
         """See Mounts."""
         there = self._world.look(f"mount:{path}")
@@ -87,17 +95,17 @@ class MemoryMounts:
         self._world.drop(f"mount:{path}")
 
     def move(self, old: str, new: str) -> None:
-        """See Mounts."""
+        """See Mounts. For a moment it is in both places, as on a Linux whose mounts are shared."""
         self._world.gate(f"before moving mount:{old}")
-        if old not in self._mounted() and new in self._mounted():
+        moving, there = (self._world.state.get(f"mount:{path}") for path in (old, new))
+        if moving is None and there is not None:
             return
-        if old not in self._mounted() or new in self._mounted():
+        if moving is None or there not in (None, moving):
             raise DriverError(f"cannot move the mount at {old} to {new}")
-        self._world.state[f"mount:{new}"] = self._world.state.pop(f"mount:{old}")
+        self._world.state[f"mount:{new}"] = moving
+        self._world.gate(f"amid moving mount:{old}")
+        del self._world.state[f"mount:{old}"]
         self._world.gate(f"after moving mount:{old}")
-
-    def _mounted(self) -> set[str]:
-        return {key.removeprefix("mount:") for key in self._world.state if key.startswith("mount:")}
 
 
 class MemoryJails:
@@ -143,6 +151,10 @@ class MemoryJails:
         if self.state(jail) is not JailState.RUNNING:
             raise DriverError(f"cannot run {argv[0]} in jail {jail.name}: it does not run")
         return Completed(0, "", "")
+
+    def last_words(self, jail: JailSpec) -> tuple[str, ...]:
+        """See Jails."""
+        return self._world.printed.get(jail.name, ())
 
 
 class MemoryHealth:

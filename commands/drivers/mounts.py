@@ -48,6 +48,11 @@ class LinuxMounts:
         top = topmost(mounted(self._host), path)
         return top is not None and self._is(top, source)
 
+    def is_writable(self, path: str) -> bool:
+        """Whether the topmost mount at ``path`` can be written. Before version 2.39, mount(8) binds in two calls."""
+        top = topmost(mounted(self._host), path)
+        return top is not None and not top.read_only
+
     def mount(self, source: Source, path: str) -> None:
         """Mount ``source`` read-only at ``path``. Raises Foreign when anything else is mounted there."""
         top = topmost(mounted(self._host), path)

@@ -45,6 +45,11 @@ class FreeBsdMounts:
         top = topmost(mounted(self._host), path)
         return top is not None and is_of(top, source)
 
+    def is_writable(self, path: str) -> bool:
+        """Whether the topmost mount at ``path`` can be written."""
+        top = topmost(mounted(self._host), path)
+        return top is not None and not top.read_only
+
     def mount(self, source: Source, path: str) -> None:
         """Mount ``source`` read-only at ``path``. Raises Foreign when anything else is mounted there."""
         top = topmost(mounted(self._host), path)

@@ -17,7 +17,8 @@ from commands.drivers.base import Completed, Host, JailSpec, JailState, Source
 from commands.drivers.cgroups import BESIDE, POLL_S, Cgroup, required_mount, until, with_private_view
 from commands.drivers.first_process import root_is
 from commands.drivers.jail_layout import cgroup_of
-from commands.drivers.kept_output import into_output, keep_output, kept_bytes, kept_since, release_output
+from commands.drivers.kept_output import OUTPUT, into_output, keep_output, kept_bytes, kept_since, release_output
+from commands.drivers.last_words import LastWords
 from commands.drivers.netns import make_network, namespace_of, remove_network, require_network_tools
 from commands.drivers.nspawn_command import enter_command, machine_of, start_command, unit_command
 from commands.drivers.oci_config import signal_word
@@ -29,6 +30,8 @@ _TOOLS = ("systemd-nspawn", "nsenter", "setpriv", "unshare")
 _SYSTEMD = "/run/systemd/system"
 _CHROOTS = ("/usr/sbin/chroot", "/usr/bin/chroot", "/sbin/chroot", "/bin/chroot")
 _TIDY_TIMEOUT_S = 10.0
+#: What nspawn says where /run is no tmpfs: nothing is wrong with the jail.
+_TIDYING = ("Attempted to remove disk file system under ",)
 #: nspawn takes a quarter of a second to start: it needs the processor more than we do.
 _START_POLL_S = 0.004
 #: How long the last words of an nspawn that gave up are waited for: they go through a pipe.
@@ -60,6 +63,7 @@ class NspawnJails:
         self._host = host
         self._directory = directory
         self._clock = clock or SystemClock()
+        self._words = LastWords(host)
 
     def preflight(self, jail: JailSpec) -> None:
         """Whether nspawn is installed and can be told to run this jail, and its cgroups can be seen."""
@@ -86,7 +90,7 @@ class NspawnJails:
         if group.is_populated() and self._survives(jail):
             return
         group.kill(jail.name)
-        before = kept_bytes(self._host, self._home(jail))
+        before = self._words.begin(f"{self._home(jail)}/{OUTPUT}")
         command = self._command(jail)
         self._host.make_directory(self._home(jail), 0o700)
         make_network(self._host, jail, self._home(jail))
@@ -131,6 +135,10 @@ class NspawnJails:
         if completed.status != 0 and self._first(self._group(jail)) != first:
             raise DriverError(f"cannot run {argv[0]} in jail {jail.name}: it does not run")
         return completed
+
+    def last_words(self, jail: JailSpec) -> tuple[str, ...]:
+        """The last lines that the jail has printed since it was started; none where they are in the journal."""
+        return self._words.of(f"{self._home(jail)}/{OUTPUT}", _TIDYING)
 
     # --- starting and stopping ---
 

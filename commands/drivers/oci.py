@@ -15,7 +15,8 @@ from commands.drivers.base import Completed, Host, JailSpec, JailState, Source
 from commands.drivers.cgroups import BESIDE, Cgroup, cgroup_mount, required_mount, until, with_private_view
 from commands.drivers.first_process import root_is
 from commands.drivers.jail_layout import cgroup_of
-from commands.drivers.kept_output import into_output, keep_output, release_output
+from commands.drivers.kept_output import OUTPUT, into_output, keep_output, release_output
+from commands.drivers.last_words import LastWords
 from commands.drivers.netns import make_network, namespace_of, remove_network, require_network_tools
 from commands.drivers.oci_config import rendered, signal_word
 from commands.drivers.trusted import require_trusted
@@ -50,6 +51,7 @@ class OciJails:
         self._host = host
         self._directory = directory
         self._clock = clock or SystemClock()
+        self._words = LastWords(host)
 
     def preflight(self, jail: JailSpec) -> None:
         """Whether the runtime is installed and can be told to run this jail, and the jail is not paused."""
@@ -94,6 +96,7 @@ class OciJails:
         self._forget(jail)
         self._write_config(jail)
         make_network(self._host, jail, self._home(jail))
+        self._words.begin(f"{self._home(jail)}/{OUTPUT}")
         keep_output(self._host, self._home(jail), self._cgroup(jail).below("output").path)
         # The runtime closes what it inherits, so the running jail holds nothing of the engine's; the runtime itself
         # holds the lock, so that no other engine looks at a jail that is about to start.
@@ -136,6 +139,10 @@ class OciJails:
         if completed.status != 0 and not self._payload(jail).is_populated():
             raise DriverError(f"cannot run {argv[0]} in jail {jail.name}: it does not run")
         return completed
+
+    def last_words(self, jail: JailSpec) -> tuple[str, ...]:
+        """The last lines that the jail has printed since it was started."""
+        return self._words.of(f"{self._home(jail)}/{OUTPUT}")
 
     # --- what is left of a jail ---
 

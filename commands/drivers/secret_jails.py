@@ -50,6 +50,10 @@ class SecretJails:
         told = (self._secrets.redacted(jail, text) for text in (done.stdout, done.stderr))
         return Completed(done.status, *told)
 
+    def last_words(self, jail: JailSpec) -> tuple[str, ...]:
+        """As the runtime, without the secrets; nothing at all when they cannot be read, and so cannot be found."""
+        return tuple(self._secrets.redacted(jail, line) for line in self._runtime.last_words(jail))
+
     @contextmanager
     def _redacting(self, jail: JailSpec) -> Iterator[None]:
         try:

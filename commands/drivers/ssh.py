@@ -11,6 +11,7 @@ from commands.drivers.base import Completed, Stat
 from commands.drivers.files import told
 from commands.drivers.host import LocalHost, complaint, shown
 from commands.drivers.network import arrives, http_status
+from commands.drivers.platform import boot_id_of
 from commands.drivers.ssh_files import (
     ENTRIES,
     FREEBSD,
@@ -22,6 +23,7 @@ from commands.drivers.ssh_files import (
     parse_dump,
     parse_entries,
     parse_free,
+    parse_size,
     parse_stat,
     remove_script,
     rename_script,
@@ -34,6 +36,8 @@ from commands.errors import DriverError
 _CHUNK_BYTES = 1 << 20
 _GONE = ("No such file or directory", "Not a directory")
 _FILE_TIMEOUT_S = 60.0
+_TREE_TIMEOUT_S = 3600.0
+_ONLY_HERE = "Btrfs is not driven over ssh"
 
 
 class SshHost:
@@ -138,6 +142,24 @@ class SshHost:
         completed = self._told(f"cannot ask for the free space of {path}", ["df", "-kP", "--", path])
         return parse_free(path, completed.stdout)
 
+    def size_bytes(self, path: str) -> int:
+        """The size of the file system of ``path``."""
+        completed = self._told(f"cannot ask for the size of the file system of {path}", ["df", "-kP", "--", path])
+        return parse_size(path, completed.stdout)
+
+    def tree_digest(self, path: str) -> str:
+        """A digest as that of LocalHost, though not the same: of what the tools there tell of each file."""
+        words = ["/bin/sh", "-c", self._dialect.tree_digest, "sh", path]
+        return self._told(f"cannot look over {path}", words, timeout_s=_TREE_TIMEOUT_S).stdout.split()[0]
+
+    def ioctl(self, path: str, request: int, size_bytes: int) -> bytes:
+        """No file system can be asked from afar: raises DriverError."""
+        raise DriverError(f"cannot ask the file system of {path} on {self._address.destination}: {_ONLY_HERE}")
+
+    def snapshot_subvolume(self, source: str, directory: str, name: str) -> None:
+        """Not from afar: raises DriverError."""
+        raise DriverError(f"cannot take a snapshot of {source} on {self._address.destination}: {_ONLY_HERE}")
+
     def sync(self, path: str) -> None:
         """Make everything written to the file system of ``path`` durable."""
         self._told(f"cannot sync the file system of {path}", [*self._dialect.sync_file_system, path])
@@ -156,9 +178,7 @@ class SshHost:
 
     def boot_id(self) -> str:
         """What tells this boot of the other host from the next."""
-        if self._dialect is FREEBSD:
-            return self.run(["sysctl", "-n", "kern.boottime"]).stdout.strip()
-        return self.read("/proc/sys/kernel/random/boot_id").decode().strip()
+        return boot_id_of(self)
 
     def close(self) -> None:
         """End the connection."""
@@ -166,18 +186,23 @@ class SshHost:
 
     @cached_property
     def _dialect(self) -> Dialect:
-        system = self.run(["uname", "-s"]).stdout.strip()
+        system, uid = self.run(["/bin/sh", "-c", "uname -s; id -u"]).stdout.split()
+        sentence = f"cannot drive {self._address.destination}"
+        if uid != "0":
+            raise DriverError(f"{sentence}: not root there", remedy="let [host] ssh name root, as root@box")
         if system == "Linux":
             return LINUX
         if system == "FreeBSD":
             return FREEBSD
-        raise DriverError(f"cannot drive {self._address.destination}: {system} is neither Linux nor FreeBSD")
+        raise DriverError(f"{sentence}: {system} is neither Linux nor FreeBSD")
 
     def _script(self, sentence: str, script: str, *words: str, stdin: str | None = None) -> Completed:
         return self._told(sentence, ["/bin/sh", "-c", script, "sh", *words], stdin)
 
-    def _told(self, sentence: str, argv: Sequence[str], stdin: str | None = None) -> Completed:
-        completed = self._link.run(argv, timeout_s=_FILE_TIMEOUT_S, stdin=stdin)
+    def _told(
+        self, sentence: str, argv: Sequence[str], stdin: str | None = None, timeout_s: float = _FILE_TIMEOUT_S
+    ) -> Completed:
+        completed = self._link.run(argv, timeout_s=timeout_s, stdin=stdin)
         if completed.status != 0:
             cause = complaint(completed).rpartition(": ")[2]
             raise DriverError(f"{sentence} on {self._address.destination}: {cause[:1].lower() + cause[1:]}")
@@ -194,7 +219,7 @@ class SshHost:
         self._link.connect()
         place = (self._link.generation, address, port)
         if place not in self._forwarded:
-            socket = f"{self._address.directory}/to.{len(self._forwarded)}"
+            socket = self._link.socket_to(address, port)
             self._link.forward(socket, f"[{address}]" if ":" in address else address, port)
             self._forwarded[place] = socket
         return self._forwarded[place]

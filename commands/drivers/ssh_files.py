@@ -4,6 +4,7 @@ They keep to what both Linux (coreutils) and FreeBSD have. Words of a command li
 its parameters. Where the two systems differ, each has its own line in ``Dialect``.
 """
 
+import os
 import re
 import stat
 from collections.abc import Sequence
@@ -23,24 +24,36 @@ class Dialect:
     rename: str
     sync_files: str
     sync_file_system: tuple[str, ...]
+    tree_digest: str
+
+
+def _digest_script(listing: str, digesting: str) -> str:
+    """Parameter: a directory. A listing that fails is no shorter listing: there is no pipefail in POSIX."""
+    return (
+        'set -efu; cd "$1"; export LC_ALL=C; '
+        f"found=$( {{ {{ {listing} || echo failed >&3; }} | {digesting}; }} 3>&1 ); "
+        'case $found in *failed*) exit 1;; esac; echo "$found"'
+    )
 
 
 LINUX = Dialect(
-    stat=("stat", "-c", "%d %i %f %u %s", "--"),
-    stat_followed=("stat", "-L", "-c", "%d %i %f %u %s", "--"),
+    stat=("stat", "-c", "%d %i %f %u %s %t %T", "--"),
+    stat_followed=("stat", "-L", "-c", "%d %i %f %u %s %t %T", "--"),
     device="stat -c %d --",
     rename="mv -T --",
     sync_files="sync --",
     sync_file_system=("sync", "-f", "--"),
+    tree_digest=_digest_script(r"find . -xdev -printf '%m %y %U %G %s %i %T@ %C@ %P\0'", "sort -z | sha256sum"),
 )
 #: fsync(1), and mv -h: do not follow a symlink to a directory (mv(1) of FreeBSD).
 FREEBSD = Dialect(
-    stat=("stat", "-f", "%d %i %Xp %u %z", "--"),
-    stat_followed=("stat", "-L", "-f", "%d %i %Xp %u %z", "--"),
+    stat=("stat", "-f", "%d %i %Xp %u %z %XHr %XLr", "--"),
+    stat_followed=("stat", "-L", "-f", "%d %i %Xp %u %z %XHr %XLr", "--"),
     device="stat -f %d --",
     rename="mv -h --",
     sync_files="fsync --",
     sync_file_system=("/bin/sh", "-c", "exec sync", "sh"),
+    tree_digest=_digest_script("find . -xdev -exec stat -f '%p %u %g %z %i %r %Fm %Fc %N' {} +", "sort | sha256"),
 )
 
 
@@ -92,8 +105,11 @@ ENTRIES = 'if [ -d "$1" ]; then exec find -H "$1" -mindepth 1 -maxdepth 1 -print
 
 
 def parse_stat(path: str, line: str) -> Stat:
-    """What ``stat`` prints in either dialect: device, inode, mode in hexadecimal, owner, size. Raises DriverError."""
-    found = re.fullmatch(r"(\d+) (\d+) ([0-9a-f]+) (\d+) (\d+)\n?", line)
+    """What ``stat`` prints in either dialect: device, inode, mode, owner, size, and the device that it stands for.
+
+    The mode and the two halves of the device are hexadecimal. Raises DriverError.
+    """
+    found = re.fullmatch(r"(\d+) (\d+) ([0-9a-f]+) (\d+) (\d+) ([0-9a-f]+) ([0-9a-f]+)\n?", line)
     if found is None:
         raise DriverError(f"cannot look at {path}: stat prints something unknown")
     mode = int(found[3], 16)
@@ -106,6 +122,7 @@ def parse_stat(path: str, line: str) -> Stat:
         is_directory=stat.S_ISDIR(mode),
         is_symlink=stat.S_ISLNK(mode),
         is_file=stat.S_ISREG(mode),
+        rdev=os.makedev(int(found[6], 16), int(found[7], 16)),
     )
 
 
@@ -122,10 +139,19 @@ def parse_dump(dump: str) -> bytes:
 
 def parse_free(path: str, table: str) -> int:
     """The free bytes in what ``df -kP`` prints: the fourth column from the left, in KiB. Raises DriverError."""
+    return _df_column(path, table, 3)
+
+
+def parse_size(path: str, table: str) -> int:
+    """The size in what ``df -kP`` prints: the second column from the left, in KiB. Raises DriverError."""
+    return _df_column(path, table, 1)
+
+
+def _df_column(path: str, table: str, number: int) -> int:
     found = re.search(r"\s(\d+)\s+(-?\d+)\s+(-?\d+)\s+\d+%", table)
     if found is None:
-        raise DriverError(f"cannot ask for the free space of {path}: df prints something unknown")
-    return max(0, int(found[3])) * 1024
+        raise DriverError(f"cannot ask for the space of {path}: df prints something unknown")
+    return max(0, int(found[number])) * 1024
 
 
 def components(path: str) -> Sequence[str]:

@@ -6,6 +6,7 @@ as a line of its own on both outputs, with a number that nobody can guess, since
 be the command's as well.
 """
 
+import hashlib
 import re
 import secrets
 import shlex
@@ -105,6 +106,7 @@ class Link:
                 completed, cause = None, "no answer"
             if completed is not None and completed.status == 0:
                 self._is_connected = True
+                self._forget_sockets()
                 return
             if any(words in cause for words in _FINAL) or time.monotonic() >= deadline:
                 remedy = f"try `ssh {self._address.destination} true` as root; then `rootswap recover`"
@@ -115,11 +117,20 @@ class Link:
         """Let the local socket lead to an address as the other host sees it."""
         self._is_connected = self._is_connected and self._control("check").status == 0
         self.connect()
-        self._local.remove(socket)
         completed = self._control("forward", "-L", f"{socket}:{address}:{port}")
         if completed.status != 0:
             where = f"{address} port {port} of {self._address.destination}"
             raise DriverError(f"cannot lead a connection to {where}: {complaint(completed)}")
+
+    def socket_to(self, address: str, port: int) -> str:
+        """Where the local socket is that leads there: one place for each, which an engine to come may find in use."""
+        return f"{self._address.directory}/to.{hashlib.sha256(f'{address} {port}'.encode()).hexdigest()[:12]}"
+
+    def _forget_sockets(self) -> None:
+        """A new connection leads nowhere yet; ssh(1) makes no socket where there is one."""
+        for name in self._local.entries(self._address.directory):
+            if name.startswith("to."):
+                self._local.remove(f"{self._address.directory}/{name}")
 
     def close(self) -> None:
         """End the connection; none is success."""

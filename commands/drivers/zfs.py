@@ -171,7 +171,10 @@ class ZfsStorage(ZfsVolumes):
             self._destroy_snapshot(left)
 
     def fingerprint(self, release: ReleaseName) -> str:
-        """Which snapshot it is (guid and transaction group), and how much was written to the clone since: nothing."""
+        """Which snapshot it is (guid and transaction group), and what the clone says was written to it.
+
+        That is 1024 bytes on OpenZFS 2.1.11 though nobody has written any, and stays so over mounts and imports.
+        """
         found = self._inventory()
         snapshot, clone = self._taken(found, release), found.get(self._release(release))
         if snapshot is None or clone is None:

@@ -1,6 +1,7 @@
 """Ask a started jail whether it is well."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import ClassVar, Literal
 
 from commands.drivers.base import Drivers, HealthCheck, JailSpec, JailState, Presence
@@ -15,6 +16,8 @@ SLOWEST_POLL_S = 0.1
 _LEAST_PATIENCE_S = 0.5
 #: How often the runtime is asked whether the jail still runs: a dead jail need not be waited for.
 _STATE_EVERY_S = 0.25
+#: How many characters of a line that a jail has printed a message quotes.
+_LINE_CHARACTERS = 200
 
 
 class CheckHealth(Step):
@@ -42,7 +45,7 @@ class CheckHealth(Step):
         """Ask until all is well. Raises DriverError with the last answer when a check runs out of time."""
         trouble = wait_for_health(on, self.jail, self.checks)
         if trouble is not None:
-            raise DriverError(trouble)
+            raise DriverError(trouble, remedy=with_last_words(on, self.jail))
         if not on.jails[self.jail.driver].runs_on(self.jail, on.storage.root_source(self.release)):
             raise Foreign(
                 f"cannot trust the answers of {self.jail.name}: it does not run on {self.release}, "
@@ -77,6 +80,25 @@ def wait_for_health(on: Drivers, jail: JailSpec, checks: Sequence[HealthCheck]) 
                 return f"cannot pass health check {check.name}: the jail has stopped by itself"
             return f"cannot pass health check {check.name} within {check.timeout_s:g} s: {trouble}"
     return None
+
+
+def with_last_words(on: Drivers, jail: JailSpec, remedy: str = "", message: str = "") -> str:
+    """A remedy, and what the jail itself has printed of late and is not in the message.
+
+    That is for the operator's eyes: it is in no message, since a message is in the log for ever, and a program may
+    print what nobody should keep.
+    """
+    words: tuple[str, ...] = ()
+    with suppress(DriverError):  # to quote it is a courtesy
+        words = on.jails[jail.driver].last_words(jail)
+    quoted = ", ".join(f'"{shortened(line)}"' for line in words if line not in message)
+    told = f"{jail.name} printed last: {quoted}" if quoted else ""
+    return "; ".join(filter(None, (remedy, told)))
+
+
+def shortened(line: str) -> str:
+    """A line as far as a message quotes it."""
+    return line if len(line) <= _LINE_CHARACTERS else f"{line[: _LINE_CHARACTERS - 1]}…"
 
 
 def _wait_for(on: Drivers, jail: JailSpec, check: HealthCheck) -> str | None:

@@ -12,7 +12,8 @@ from ledger.names import Name, ReleaseName
 class RemountRoot(Step):
     """Replace the mounted root ``current`` by ``target``; None stands for nothing mounted.
 
-    Undo is the same change with the ends swapped. Nothing mounted where both ends are releases is the half-way house.
+    Undo is the same change with the ends swapped. Half done is nothing mounted where both ends are releases; the target
+    both here and at the stage, which is how a host whose mounts are shared moves it; and either end mounted writable.
     """
 
     kind: Literal["remount_root"] = "remount_root"
@@ -33,9 +34,12 @@ class RemountRoot(Step):
             if self.current is None:
                 return Presence.ABSENT
             return Presence.PRESENT if self.target is None else Presence.PARTIAL
+        end = Presence.FOREIGN
         if self._holds(on, self.path, self.target):
-            return Presence.PRESENT
-        return Presence.ABSENT if self._holds(on, self.path, self.current) else Presence.FOREIGN
+            end = Presence.PARTIAL if self._holds(on, self.stage, self.target) else Presence.PRESENT
+        elif self._holds(on, self.path, self.current):
+            end = Presence.ABSENT
+        return Presence.PARTIAL if end is not Presence.FOREIGN and on.mounts.is_writable(self.path) else end
 
     def run(self, on: Drivers) -> None:
         """Mount the target in place of the current root."""
@@ -59,7 +63,8 @@ class RemountRoot(Step):
 
     def _put(self, on: Drivers, old: ReleaseName | None, new: ReleaseName | None) -> None:
         if on.mounts.layers(self.path):
-            if self._holds(on, self.path, new):
+            if new is not None and self._holds(on, self.path, new):
+                on.mounts.mount(on.storage.root_source(new), self.path)  # read-only, should it not be
                 return
             if not self._holds(on, self.path, old):
                 raise Foreign(

@@ -3,6 +3,8 @@
 from typing import ClassVar, Literal
 
 from commands.drivers.base import Drivers, JailSpec, JailState, Presence
+from commands.errors import DriverError, HostUnreachable
+from commands.steps.check_health import with_last_words
 from commands.steps.step import Phase, Step
 from ledger.facts import JailStarted
 from ledger.names import ReleaseName
@@ -31,7 +33,13 @@ class StartJail(Step):
 
     def run(self, on: Drivers) -> None:
         """Start the jail."""
-        on.jails[self.jail.driver].start(self.jail)
+        try:
+            on.jails[self.jail.driver].start(self.jail)
+        except HostUnreachable:
+            raise
+        except DriverError as error:
+            error.remedy = with_last_words(on, self.jail, error.remedy, error.message)
+            raise
 
     def undo(self, on: Drivers) -> None:
         """Stop the jail."""

@@ -154,7 +154,11 @@ class Engine:
         begun = self.drivers.clock.monotonic_ns()
 
         def change() -> FactBase:
-            step.run(self.drivers)
+            try:
+                step.run(self.drivers)
+            except RootswapError as error:
+                run.hint = error.remedy
+                raise
             return step.fact(self.drivers)
 
         fact, error = _attempt(change)
@@ -231,6 +235,7 @@ class Engine:
             interrupted=self.interrupt.signal is not None and run.known.state is not State.COMMITTED,
             was_down=run.was_down,
             warning=warning,
+            hint=run.hint,
         )
 
     def _since(self, began_ns: int | None) -> int | None:

@@ -19,6 +19,8 @@ class Run:
     began_ns: int | None = None
     stopped_ns: int | None = None
     served_ns: int | None = None
+    #: What the operator may want to know of the step that failed: told, and not stored.
+    hint: str = ""
 
     @property
     def known(self) -> TransactionStatus:
@@ -60,6 +62,7 @@ class Outcome:
     interrupted: bool = False
     warning: str | None = None
     was_down: bool = False
+    hint: str = ""
 
     def raise_unless_committed(self) -> None:
         """Turn a failure into the error with its exit code."""
@@ -74,10 +77,16 @@ class Outcome:
         error = Interrupted if self.interrupted else TransactionFailed
         raise error(
             f"transaction {self.transaction} of {self.target} was rolled back: {self.cause}",
-            remedy=f"the former state holds: {self._name} did not run before and does not run now; "
+            remedy="; ".join(filter(None, (self._former_state, self.hint))),
+        )
+
+    @property
+    def _former_state(self) -> str:
+        if not self.was_down:
+            return "the former state holds; nothing needs to be cleaned up"
+        return (
+            f"the former state holds: {self._name} did not run before and does not run now; "
             f"see `rootswap tx show {self.transaction}`, then `rootswap jail start {self._name}`"
-            if self.was_down
-            else "the former state holds; nothing needs to be cleaned up",
         )
 
     @property

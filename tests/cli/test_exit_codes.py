@@ -59,6 +59,27 @@ def test_1_for_what_failed_and_was_rolled_back(bench: Bench) -> None:
     assert {k: v for k, v in bench.world.state.items() if not k.startswith("snapshot")} == before
 
 
+def test_1_with_what_the_jail_has_printed_last_which_is_not_kept_in_the_log(bench: Bench) -> None:
+    bench.settle()
+    bench.world.printed["web"] = ("bind() failed (98: Address in use)", "y" * 300)
+    bench.gate = strike("before setting jail:web", DriverError("cannot start jail web: no luck", remedy="see its log"))
+    printed = bench.run("upgrade", "web")
+    assert printed.err.splitlines()[-1] == (
+        "  remedy: the former state holds; nothing needs to be cleaned up; see its log; web printed last: "
+        f'"bind() failed (98: Address in use)", "{"y" * 199}…"'
+    )
+    assert "bind()" not in bench.run("tx", "list", "--json").out + bench.run("audit", "log", "--json").out
+
+
+def test_1_for_a_jail_that_does_not_get_well_with_what_it_has_printed_last(bench: Bench) -> None:
+    bench.settle()
+    bench.world.printed["web"] = ("cannot find the database",)
+    bench.world.unhealthy.add(bench.run("release", "list", "--json").data[-1]["release"])
+    failed = bench.run("upgrade", "web", "--json").envelope
+    assert 'web printed last: "cannot find the database"' in failed["error"]["hint"]
+    assert "database" not in failed["error"]["message"]
+
+
 @pytest.mark.parametrize("name", ["/", "..", "a/b", "two words", "", "x" * 300, "-x", "we\x1bb", "webb"])
 def test_2_for_a_jail_that_is_not_configured(bench: Bench, name: str) -> None:
     bench.settle()
@@ -243,6 +264,29 @@ def test_0_when_interrupted_after_the_point_of_no_return(bench: Bench) -> None:
     printed = bench.run("upgrade", "web")
     assert printed.code == 0
     assert "web is past the point of no return and will be finished" in printed.err
+
+
+def test_what_is_ignored_since_before_we_began_is_ignored_but_not_by_what_we_start(bench: Bench) -> None:
+    """As in `rootswap upgrade web &` in a script: a jail that starts then must hear its SIGQUIT."""
+    bench.settle()
+    children = []
+
+    def look(now: str) -> None:
+        if now.startswith("after dropping jail:web"):
+            os.kill(os.getpid(), signal.SIGINT)
+            for name in ("INT", "QUIT", "HUP"):
+                children.append(subprocess.run(["/bin/sh", "-c", f"kill -{name} $$"], check=False).returncode)
+
+    bench.gate = look
+    numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        printed = bench.run("upgrade", "web")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert (printed.code, "will be finished" in printed.err) == (0, False)
+    assert children == [-number for number in numbers]
 
 
 def test_several_jails_stop_at_the_first_that_fails(bench: Bench) -> None:

@@ -165,6 +165,13 @@ def status_of(pid: int, field: str) -> list[str]:
     return match[1].split()
 
 
+def command_of(pid: int) -> bytes:
+    """The words of a process, each ended by a zero byte; nothing when it is gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
 #: The runtimes that run here for real: the driver, and a program without which it does not.
 RUNTIMES: dict[str, tuple[type[LxcJails] | type[OciJails] | type[NspawnJails], str]] = {
     "lxc": (LxcJails, "lxc-start"),

@@ -29,6 +29,7 @@ class SshServer:
         net = f"10.213.{os.getpid() % 250}.{4 * (next(_numbers) % 60)}".rpartition(".")
         self.here, self.there = (f"{net[0]}.{int(net[2]) + host}" for host in (1, 2))
         self._sshd: subprocess.Popen[bytes] | None = None
+        self._machine: subprocess.Popen[bytes] | None = None
 
     def set_up(self) -> None:
         """Make the namespace, the keys and both configurations, and start sshd."""
@@ -48,17 +49,30 @@ class SshServer:
         (self.directory / "sshd_config").write_text(
             f"ListenAddress {self.there}:{PORT}\nHostKey {self.directory}/host\nPidFile none\nUsePAM no\n"
             f"AuthorizedKeysFile {self.directory}/authorized\nStrictModes no\nPermitRootLogin yes\nMaxSessions 50\n"
+            "SetEnv SHLVL=1\n"  # So that bash does not read what root of this machine likes to have at a login.
         )
         (self.directory / "config").write_text(
             f"Host box\nHostName {self.there}\nHostKeyAlias box\nUser root\nIdentityFile {self.directory}/user\n"
             f"IdentitiesOnly yes\nUserKnownHostsFile {self.directory}/known\nGlobalKnownHostsFile none\n"
         )
+        # Its network and its mount table are there for as long as something is in them, whatever becomes of sshd.
+        # (Not by `ip netns exec`, which mounts another /sys, without the cgroups.)
+        enter = ["nsenter", f"--net=/run/netns/{self.name}", "unshare", "--mount"]
+        stays = [*enter, "sh", "-c", "echo; exec sleep infinity"]
+        self._machine = subprocess.Popen(stays, stdout=subprocess.PIPE)
+        assert self._machine.stdout is not None
+        self._machine.stdout.readline()
         self.start()
+
+    def inside(self, *argv: str) -> list[str]:
+        """The words that run a command on that machine."""
+        assert self._machine is not None
+        return ["nsenter", "--net", "--mount", f"--target={self._machine.pid}", *argv]
 
     def start(self) -> None:
         """Start sshd and wait until it listens."""
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        inside = ["ip", "netns", "exec", self.name, "/usr/sbin/sshd", "-D", "-e", "-f", f"{self.directory}/sshd_config"]
+        inside = self.inside("/usr/sbin/sshd", "-D", "-e", "-f", f"{self.directory}/sshd_config")
         with open(self.directory / "log", "ab") as log:
             self._sshd = subprocess.Popen(inside, stderr=log, start_new_session=True)
         deadline = time.monotonic() + 10
@@ -72,12 +86,15 @@ class SshServer:
             self._sshd.kill()
             self._sshd.wait()
 
-    def cut(self) -> None:
-        """Cut every connection at its other end, whatever runs in it."""
+    def cut(self) -> int:
+        """Cut every connection at its other end, whatever runs in it; how many there were."""
+        count = 0
         for pid in sh("ip", "netns", "pids", self.name).split():
             with suppress(OSError):
                 if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sshd: root"):
                     os.kill(int(pid), signal.SIGKILL)
+                    count += 1
+        return count
 
     def tear_down(self) -> None:
         """Leave nothing behind."""
@@ -86,6 +103,8 @@ class SshServer:
         for pid in listed.stdout.split():
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
+        if self._machine is not None:
+            self._machine.communicate()
         subprocess.run(["ip", "netns", "delete", self.name], check=False)
 
     def address(self, engine: str = "ours") -> Address:

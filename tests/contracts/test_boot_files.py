@@ -33,7 +33,7 @@ run_rc_command() {
 @pytest.fixture
 def service() -> tuple[FakeHost, BootService]:
     host = FakeHost(FakeFreeBSD())
-    return host, BootService(host, "FreeBSD", boot_files("FreeBSD", COMMAND, "/var/db/rootswap"))
+    return host, BootService(host, "FreeBSD", boot_files("FreeBSD", COMMAND, "/var/db/rootswap", "/pool"))
 
 
 def rc_directory(directory: Path, status: int = 0, rc_conf: str = "", name: str = "rootswap") -> Path:
@@ -41,7 +41,7 @@ def rc_directory(directory: Path, status: int = 0, rc_conf: str = "", name: str 
     program = directory / name
     program.write_text(f'#!/bin/sh\necho "called: $*"\nexit {status}\n')
     program.chmod(0o755)
-    (file,) = boot_files("FreeBSD", [str(program), "--config", "/a b"], "/var/db/rootswap")
+    (file,) = boot_files("FreeBSD", [str(program), "--config", "/a b"], "/var/db/rootswap", "/pool")
     (directory / "rc.subr").write_text(RC_SUBR)
     (directory / "rc.conf").write_text(rc_conf)
     script = directory / "rootswap_recover"
@@ -53,7 +53,7 @@ def rc_directory(directory: Path, status: int = 0, rc_conf: str = "", name: str 
 
 
 def test_rcorder_puts_recovery_behind_the_file_systems_and_before_the_jails() -> None:
-    (file,) = boot_files("FreeBSD", COMMAND, "/var/db/rootswap")
+    (file,) = boot_files("FreeBSD", COMMAND, "/var/db/rootswap", "/pool")
     head = file.text.partition("\n. /etc/rc.subr")[0]
     wanted = ["PROVIDE: rootswap_recover", "REQUIRE: FILESYSTEMS zfs LOGIN", "BEFORE: jail", "KEYWORD: nojail"]
     assert [line.removeprefix("# ") for line in head.splitlines() if ": " in line] == wanted
@@ -101,7 +101,7 @@ def test_the_units_are_in_order(tmp_path: Path) -> None:
     program = tmp_path / "root swap 100%"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    files = boot_files("Linux", [str(program), "--config", '/etc/a $b "c"'], "/var/lib/root swap")
+    files = boot_files("Linux", [str(program), "--config", '/etc/a $b "c"'], "/var/lib/root swap", "/srv/pool")
     for file in files:
         (tmp_path / Path(file.path).name).write_text(file.text)
     units = [str(tmp_path / Path(file.path).name) for file in files]
@@ -113,10 +113,11 @@ def test_the_units_are_in_order(tmp_path: Path) -> None:
 
 
 def test_recovery_comes_before_the_containers_of_others_and_leaves_what_it_started_alone() -> None:
-    recover, verify, timer = (file.text.splitlines() for file in boot_files("Linux", COMMAND, "/var/lib/rootswap"))
+    files = boot_files("Linux", COMMAND, "/var/lib/rootswap", "/srv/pool")
+    recover, verify, timer = (file.text.splitlines() for file in files)
     for line in (
         "Before=machines.target lxc.service",
-        "RequiresMountsFor=/var/lib/rootswap",
+        "RequiresMountsFor=/var/lib/rootswap /srv/pool",
         "Type=oneshot",
         "KillMode=process",
         "ExecStart=/usr/local/bin/rootswap recover",
@@ -176,7 +177,7 @@ def test_the_files_are_taken_away_once_and_again(service: tuple[FakeHost, BootSe
 
 def test_where_there_is_no_systemd_nothing_is_written() -> None:
     host = FakeHost(FakeFreeBSD("linux"))
-    boot = BootService(host, "Linux", boot_files("Linux", COMMAND, "/var/lib/rootswap"))
+    boot = BootService(host, "Linux", boot_files("Linux", COMMAND, "/var/lib/rootswap", "/srv/pool"))
     with pytest.raises(ToolMissing, match="systemctl is not installed"):
         boot.install()
     assert host.entries("/etc/systemd/system") == ()

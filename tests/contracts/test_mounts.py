@@ -4,18 +4,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from commands.drivers import mounts_freebsd
-from commands.drivers.base import Mounts, Source
+from commands.drivers.base import Mounts, Presence, Source
 from commands.drivers.host import LocalHost
 from commands.drivers.memory import MemoryWorld
 from commands.drivers.mounts import LinuxMounts, parse_mounts, topmost
 from commands.errors import DriverError, Foreign, ToolTimedOut
-from tests.contracts.real import require_root, sh, unmount_all
+from commands.steps.remount_root import RemountRoot
+from tests.contracts.real import directory_pool, require_root, sh, unmount_all
 from tests.fakes.host import Hang
 from tests.fakes.jail_site import ONE, ROOT, TWO, JailSite, jail_site
 
@@ -167,6 +168,27 @@ def test_a_mount_that_was_left_writable_is_made_read_only(linux: Backend) -> Non
 
 
 @pytest.mark.real
+def test_a_root_whose_mounting_was_cut_off_is_half_done_and_put_right(tmp_path: Path) -> None:
+    with directory_pool(tmp_path) as pool:
+        pool.furnish()
+        drivers = replace(MemoryWorld().drivers(), storage=pool.storage, mounts=LinuxMounts(LocalHost()))
+        root, release = tmp_path / "jails/web/root", "debian@cccccccc"
+        root.mkdir(parents=True)
+        step = RemountRoot(jail="web", path=str(root), stage=f"{root}.next", current=None, target=release)
+        back = step.model_copy(update={"current": release, "target": None})
+        source = pool.storage.root_source(release)
+        for change in (step.run, back.undo):
+            sh("mount", "--bind", source.what, str(root))
+            assert (step.probe(drivers), back.probe(drivers)) == (Presence.PARTIAL, Presence.PARTIAL)
+            change(drivers)
+            assert (step.probe(drivers), back.probe(drivers)) == (Presence.PRESENT, Presence.ABSENT)
+            with pytest.raises(OSError, match="Read-only"):
+                (root / "x").touch()
+            step.undo(drivers)
+            assert (step.probe(drivers), back.probe(drivers)) == (Presence.ABSENT, Presence.PRESENT)
+
+
+@pytest.mark.real
 def test_a_mount_in_use_is_told_and_stays(linux: Backend) -> None:
     path = f"{linux.home}/root"
     linux.mounts.mount(linux.one, path)
@@ -292,9 +314,10 @@ def test_a_path_with_a_blank_in_it_is_found_again(site: JailSite) -> None:
 
 def test_a_mount_that_somebody_has_made_writable_is_made_anew_read_only(site: JailSite) -> None:
     site.sh("mkdir -p /rs/place; mount -t nullfs /rs/volumes/web/home /rs/place")
+    assert site.mounts.is_writable("/rs/place")
     site.mounts.mount(Source("bind", "/rs/volumes/web/home"), "/rs/place")
     (mount,) = site.world.mounts_at("/rs/place")
-    assert mount.read_only
+    assert mount.read_only and not site.mounts.is_writable("/rs/place")
 
 
 def test_of_stacked_mounts_the_latest_is_what_counts(site: JailSite) -> None:

@@ -273,7 +273,7 @@ def test_health_is_asked_from_the_other_host(server: SshServer, host: SshHost) -
 
 
 def test_stat_of_freebsd_is_understood() -> None:
-    found = parse_stat("/x", "1234 34 41ed 0 512\n")
+    found = parse_stat("/x", "1234 34 41ed 0 512 0 0\n")
     assert (found.is_directory, found.mode, found.uid, found.size_bytes) == (True, 0o755, 0, 512)
 
 

@@ -60,11 +60,12 @@ class FakeLvm:
     pool_tags: set[str] = field(default_factory=set)
     volumes: dict[str, Lv] = field(default_factory=dict)
     made: int = 0
+    disks: tuple[str, ...] = ("/dev/sdb1", "/dev/sdc1")
 
     def run(self, argv: list[str]) -> Completed:
         """Run one of the commands."""
-        if argv[0] == "lvs" and argv[-1] != self.group:
-            empty = json.dumps({"report": [{"lv": []}]})
+        if argv[0] in ("lvs", "vgs") and argv[-1] != self.group:
+            empty = json.dumps({"report": [{"lv": []}]}) if argv[0] == "lvs" else ""
             return Completed(5, empty, f'  Volume group "{argv[-1]}" not found\n  Cannot process volume group\n')
         try:
             return Completed(0, getattr(self, argv[0])(argv[1:]), "")
@@ -90,6 +91,9 @@ class FakeLvm:
             "lv_when_full": self.when_full,
         }
         return json.dumps({"report": [{"lv": [pool, *map(self._row, self.volumes.values())]}]})
+
+    def vgs(self, _options: list[str]) -> str:
+        return "".join(f"  {disk:<10}\n" for disk in self.disks)
 
     def _row(self, lv: Lv) -> dict[str, str]:
         state, use = "a" if lv.active else "-", "o" if lv.open else "-"

@@ -16,7 +16,7 @@ from commands.drivers.host import LocalHost
 from commands.errors import DriverError, ToolTimedOut
 from tests.fakes.lvm import FakeLvm, Lv
 
-LVM = ("lvs", "lvcreate", "lvchange", "lvremove", "lvrename")
+LVM = ("lvs", "vgs", "lvcreate", "lvchange", "lvremove", "lvrename")
 MAJOR = 253
 
 
@@ -63,7 +63,7 @@ class FakeLvmHost(LocalHost):
             raise ToolTimedOut(f"cannot run {tool}: not done after {timeout_s:g} s")
         self.commands.append(words)
         self.gate(f"before {words}")
-        own = {"mount": self._mount, "umount": self._umount, "blkid": self._blkid, "od": self._od}
+        own = {"mount": self._mount, "umount": self._umount, "blkid": self._blkid, "od": self._od, "sync": self._flush}
         if tool in LVM:
             completed = self.lvm.run(list(argv))
         elif tool in own:
@@ -74,7 +74,7 @@ class FakeLvmHost(LocalHost):
             completed = super().run(argv, timeout_s=timeout_s, check=check)
         if tool in self.late:
             raise ToolTimedOut(f"cannot run {tool}: not done after {timeout_s:g} s")
-        if tool not in ("lvs", "blkid", "od", "find"):
+        if tool not in ("lvs", "vgs", "sync", "blkid", "od", "find"):
             self.gate(f"after {words}")
         if check and completed.status != 0:
             raise DriverError(f"cannot run {tool}: {completed.stderr.strip()}")
@@ -105,6 +105,11 @@ class FakeLvmHost(LocalHost):
         if lv is None:
             return Completed(1, "", f"od: {argv[-1]}: No such file or directory\n")
         return Completed(0, hashlib.sha256(f"{lv.fs_uuid} {lv.mounts}".encode()).hexdigest(), "")
+
+    def _flush(self, disks: list[str]) -> Completed:
+        """A crash of the engine loses nothing that was written, so a flush changes nothing."""
+        assert disks == ["--", *self.lvm.disks]
+        return Completed(0, "", "")
 
     # Mounts
 

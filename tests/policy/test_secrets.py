@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from commands.drivers.secret_files import Secrets, parsed
 from commands.drivers.secret_jails import SecretJails, roots_own
 from commands.drivers.values import SecretFile
 from commands.errors import DriverError
+from commands.steps.check_health import with_last_words
 from tests.policy.conftest import EVA, PAUL, POLICY, Office
 
 FILE = "/etc/rootswap/secrets/web.env"
@@ -147,6 +149,9 @@ class Talkative(MemoryJails):
         said = " ".join(value for _, value in jail.environment)
         return Completed(1, said, f"{argv}: {jail.environment!r}")
 
+    def last_words(self, jail: JailSpec) -> tuple[str, ...]:
+        return tuple(f"{'x' * 190} is {value}" for value in SPOKEN)
+
 
 def test_what_a_runtime_says_of_the_secrets_is_not_told() -> None:
     secrets = of(CONTENT)
@@ -156,7 +161,18 @@ def test_what_a_runtime_says_of_the_secrets_is_not_told() -> None:
         runtime.start(spec)
     done = runtime.execute(spec, ["env"], 1.0)
     check = HostHealth(LocalHost(), {"lxc": runtime}).ask(HealthCheck(name="env", command=("env",)), spec)
-    for told in (caught.value.message, str(caught.value), caught.value.remedy, done.stdout, done.stderr, check or ""):
+    drivers = replace(MemoryWorld().drivers(), jails={"lxc": runtime})
+    words = with_last_words(drivers, spec)
+    assert "@{" in words
+    for told in (
+        words,
+        caught.value.message,
+        str(caught.value),
+        caught.value.remedy,
+        done.stdout,
+        done.stderr,
+        check or "",
+    ):
         assert not any(word in told for word in (*SPOKEN, "horse", TOKEN[:8])), told
     assert "--token=@{API_TOKEN}" in caught.value.message
     assert "@{DB_PASSWORD}" in done.stdout

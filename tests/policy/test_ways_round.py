@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -221,6 +222,7 @@ def test_no_verb_but_the_engines_own_begins_a_transaction() -> None:
     """Who adds a verb that writes transaction.begun by other means has to think of the gate."""
     found = subprocess.run(
         ["grep", "-rln", "TransactionBegun.model_validate\\|[=( ]TransactionBegun([^)]", "commands"],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=True,

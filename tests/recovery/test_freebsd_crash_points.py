@@ -24,7 +24,7 @@ POINTS = {
     "upgrade-template": 49,
     "deploy": 111,
     "upgrade": 100,
-    "upgrade to a broken release": 190,
+    "upgrade to a broken release": 193,
     "rollback": 100,
     "stop": 22,
     "start": 38,

@@ -1,0 +1,62 @@
+"""What takes minutes to make is made once and kept outside of the repository; absent, it is made again."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+#: Kernel modules, the system of the guest, its disk, and the memory of a booted guest.
+CACHE = Path(os.environ.get("ROOTSWAP_VM_CACHE", "/var/cache/rootswap-vm"))
+
+
+def key_of(*parts: str | bytes) -> str:
+    """A short name for what was made from ``parts``."""
+    digest = sha256()
+    for part in parts:
+        content = part.encode() if isinstance(part, str) else part
+        digest.update(f"{len(content)}:".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def kept(name: str, make: Callable[[Path], None]) -> Path:
+    """The thing called ``name``, made by ``make`` at the path it is given unless it is there.
+
+    A file or a directory. It gets its name only when it is whole, so one that was interrupted is made anew; whoever
+    comes second waits for the first.
+    """
+    CACHE.mkdir(parents=True, exist_ok=True, mode=0o755)
+    path = CACHE / name
+    with _locked(CACHE / f".{name}.lock"):
+        if not path.exists():
+            draft = CACHE / f".{name}.draft"
+            discard(draft)
+            make(draft)
+            draft.rename(path)
+            _forget_older(path)
+    return path
+
+
+def discard(path: Path) -> None:
+    """Remove a file or a tree, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _forget_older(path: Path) -> None:
+    """``disk-1a2b`` takes the place of every ``disk-…``: what was made from other parts is not needed again."""
+    kind = path.name.partition("-")[0]
+    for other in CACHE.glob(f"{kind}-*"):
+        if other != path:
+            discard(other)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
