@@ -25,6 +25,8 @@ VERDICTS = (
     "awaiting",
     "recovery",
 )
+#: What tells a change from a plan that waits, or was refused, and so never began; in SQL, of the marks of ``changes``.
+BEGAN = "(planned_at IS NULL OR basis IS NOT NULL)"
 #: Those that ``unapproved`` shows.
 UNAPPROVED = ("missing", "not-required", "self-approved", "retroactive", "late", "owed", "disapproved")
 

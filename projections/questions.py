@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from projections.changes import SHARES
-from projections.marks import UNAPPROVED
+from projections.marks import BEGAN, UNAPPROVED
 
 #: What the questions are put to: the tables of the projections.
 Connection = sqlite3.Connection
@@ -18,8 +18,6 @@ Cell = str | int | None
 Row = dict[str, Cell]
 
 _PERIOD = "begun_at >= :since AND begun_at < coalesce(nullif(:until, ''), '9999')"
-#: A plan that waits, or was refused, never began: it is no change.
-_BEGAN = "(planned_at IS NULL OR basis IS NOT NULL)"
 _COMMON = "transaction_id, kind, target, state, begun_at, login"
 _ORDER = "ORDER BY begun_at DESC, begun_seq DESC LIMIT :limit"
 _SHARE_COLUMNS = (*SHARES.values(), "undo_ns", "other_ns")
@@ -58,12 +56,15 @@ FROM changes WHERE {_PERIOD} {{target}} {_ORDER}""",  # noqa: S608 constants onl
     Question(
         "who",
         "Who changed what, how often, and how it ended",
-        f"""SELECT login, uid, login_uid, sum(begun) AS begun, sum(committed) AS committed,
-sum(rolled_back) AS rolled_back, sum(unfinished) AS unfinished, count(*) AS targets, min(first_at) AS first_at,
-max(last_at) AS last_at FROM (SELECT login, uid, login_uid, count(*) AS begun, sum(state = 'committed') AS committed,
-sum(state = 'rolled-back') AS rolled_back, sum(ended_at IS NULL) AS unfinished, min(begun_at) AS first_at,
-max(begun_at) AS last_at FROM changes INDEXED BY changes_by_person WHERE {_PERIOD} {{target}} AND {_BEGAN}
-GROUP BY login, uid, login_uid, target) GROUP BY login, uid, login_uid ORDER BY begun DESC, login, uid LIMIT :limit""",  # noqa: S608 constants only
+        f"""SELECT login, uid, login_uid, sum(begun) AS begun,
+coalesce(sum(begun) FILTER (WHERE state = 'committed'), 0) AS committed,
+coalesce(sum(begun) FILTER (WHERE state = 'rolled-back'), 0) AS rolled_back,
+coalesce(sum(begun) FILTER (WHERE state IN ('forward', 'unwinding', 'stuck')), 0) AS unfinished,
+count(DISTINCT target) AS targets, min(first_at) AS first_at, max(last_at) AS last_at
+FROM (SELECT login, uid, login_uid, target, state, count(*) AS begun, min(begun_at) AS first_at,
+max(begun_at) AS last_at FROM changes INDEXED BY changes_by_person WHERE {_PERIOD} {{target}} AND {BEGAN}
+GROUP BY login, uid, login_uid, target, state)
+GROUP BY login, uid, login_uid ORDER BY begun DESC, login, uid LIMIT :limit""",  # noqa: S608 constants only
     ),
     Question(
         "failed",
@@ -112,7 +113,7 @@ WHERE approval = 'owed' AND {_PERIOD} {{target}} {_ORDER})
         "population",
         "Every change that was begun, oldest first",
         f"""SELECT transaction_id, begun_seq, begun_at, target, kind, state, login, uid, login_uid, ended_at, approval,
-approved_by, ticket, reason FROM changes WHERE {_PERIOD} {{target}} AND {_BEGAN}
+approved_by, ticket, reason FROM changes WHERE {_PERIOD} {{target}} AND {BEGAN}
 ORDER BY begun_at, begun_seq LIMIT :limit""",  # noqa: S608 constants only
     ),
 )
@@ -126,10 +127,11 @@ WHERE downtime_ns IS NOT NULL AND {_PERIOD} AND target = :target
 ORDER BY downtime_ns LIMIT 1 OFFSET :rank"""  # noqa: S608 constants only
 DOWNTIME_UP_TO = """SELECT count(*) FROM changes INDEXED BY changes_by_downtime
 WHERE downtime_ns IS NOT NULL AND target = :target AND downtime_ns > :more AND downtime_ns <= :most"""
-BY_STATE = f"SELECT state, count(*) AS changes FROM changes WHERE {_PERIOD} {{target}} AND {_BEGAN} GROUP BY state"  # noqa: S608
+BY_STATE = f"""SELECT state, count(*) AS changes FROM changes INDEXED BY changes_by_state
+WHERE {_PERIOD} {{target}} AND {BEGAN} GROUP BY state"""  # noqa: S608 constants only
 FIRST = f"SELECT min(begun_at) AS at FROM changes WHERE {_PERIOD} {{target}}"  # noqa: S608 constants only
-APPROVALS_BY = f"""SELECT approved_by AS login, count(*) AS approved FROM changes
-WHERE approved_by > '' AND approval <> 'disapproved' AND {_PERIOD} {{target}} GROUP BY approved_by"""  # noqa: S608 constants only
+APPROVALS_BY = f"""SELECT approved_by AS login, count(*) AS approved FROM changes INDEXED BY changes_by_approver
+WHERE approved_by IS NOT NULL AND approval <> 'disapproved' AND {_PERIOD} {{target}} GROUP BY approved_by"""  # noqa: S608 constants only
 DECISIONS_BY = """SELECT login, count(*) AS decided FROM log INDEXED BY log_of_decisions
 WHERE type = 'operator.decided' AND at >= :since AND at < coalesce(nullif(:until, ''), '9999') {target}
 GROUP BY login"""

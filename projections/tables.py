@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from projections.changes import SHARES, ChangeLine, TurnLine
 from projections.current_state import Settled, TargetLine
 from projections.history import StepLine, Story, TransactionLine
+from projections.marks import BEGAN
 from projections.releases import ReleaseLine
 from projections.shelf import VERSION
 from projections.timeline import LogLine
@@ -120,12 +121,11 @@ CHANGES = Shape(
     ChangeLine,
     ("transaction_id",),
     ("begun_seq",),
-    ("begun_at", "begun_seq", "state", "planned_at", "basis"),
+    ("begun_at", "begun_seq"),
     ("target", "begun_seq"),
     ("target", "begun_at"),
     ("state", "begun_at"),
     ("approval", "begun_at"),
-    ("approved_by", "begun_at"),
     ("kind", "begun_at"),
     ("window", "begun_at"),
 )
@@ -135,7 +135,10 @@ _PARTIAL = (
     f"""CREATE INDEX changes_with_downtime ON changes
 (target, begun_at, downtime_ns, {", ".join(SHARES.values())}, undo_ns, other_ns) WHERE downtime_ns IS NOT NULL""",
     """CREATE INDEX changes_by_person ON changes
-(login, uid, login_uid, target, begun_at, state, ended_at, planned_at, basis)""",
+(login, uid, login_uid, target, state, begun_at, planned_at, basis)""",
+    f"CREATE INDEX changes_by_state ON changes (state, begun_at, target, planned_at, basis) WHERE {BEGAN}",
+    """CREATE INDEX changes_by_approver ON changes (approved_by, begun_at, approval, target)
+WHERE approved_by IS NOT NULL""",
     "CREATE INDEX changes_by_downtime ON changes (target, downtime_ns, begun_at) WHERE downtime_ns IS NOT NULL",
     "CREATE INDEX changes_unwound ON changes (begun_at) WHERE unwind_at IS NOT NULL",
     "CREATE INDEX log_of_decisions ON log (at, login) WHERE type = 'operator.decided'",

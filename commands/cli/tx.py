@@ -103,14 +103,9 @@ def show_transaction(
         name = find_transaction(reader, transaction)
         told = story(reader, name)
         words = plan_words(reader, name)
-        is_plan = any(row.type == "transaction.planned" for row in reader.records(transaction=name, limit=1))
     if told is None:
-        from commands.errors import UsageError
         from ledger.errors import LedgerNewer
 
-        if is_plan:
-            remedy = f"see `rootswap plans {name}`, or `rootswap audit log --tx {name}`"
-            raise UsageError(f"cannot show transaction {name}: it has not begun", remedy=remedy)
         raise LedgerNewer(f"cannot show transaction {name}: its first record is of a newer version")
     steps = [_step_data(step, words.get(step.step, ("", ""))) for step in told.steps]
     if output in (Format.CSV, Format.TSV):

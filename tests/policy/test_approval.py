@@ -113,7 +113,7 @@ def test_a_plan_is_rejected_by_anybody_and_with_a_reason(office: Office) -> None
     assert printed.code == 1
     assert "it is rejected: refused by eva: on second thoughts" in printed.err
     assert office.bench.run("plans").out == "nothing waits\n"
-    assert "rootswap audit log --tx" in office.bench.run("tx", "show", mine).err
+    assert "refused by paul: a mistake" in office.bench.run("tx", "show", mine).out
 
 
 def test_without_a_policy_a_plan_may_be_made_and_run_by_one(office: Office) -> None:
