@@ -50,10 +50,14 @@ def recent_transactions(
 
 
 def last_transaction(reader: LedgerReader, target: str) -> TransactionLine | None:
-    """The last transaction of ``target`` that recorded anything, ended or not."""
-    record = next(reader.records(target=target, newest_first=True, limit=1), None)
-    told = story(reader, record.transaction) if record and record.transaction else None
-    return told.line if told else None
+    """The last transaction of ``target`` that recorded anything, ended or not; a plan that waits is none yet."""
+    until: int | None = None
+    while record := next(reader.records(target=target, until=until, newest_first=True, limit=1), None):
+        told = story(reader, record.transaction) if record.transaction else None
+        if told is None or told.line.state not in WAITING:
+            return told.line if told else None
+        until = record.seq - 1
+    return None
 
 
 def current_targets(reader: LedgerReader, kind: str) -> dict[str, TargetLine]:

@@ -18,6 +18,8 @@ Cell = str | int | None
 Row = dict[str, Cell]
 
 _PERIOD = "begun_at >= :since AND begun_at < coalesce(nullif(:until, ''), '9999')"
+#: A plan that waits, or was refused, never began: it is no change.
+_BEGAN = "(planned_at IS NULL OR basis IS NOT NULL)"
 _COMMON = "transaction_id, kind, target, state, begun_at, login"
 _ORDER = "ORDER BY begun_at DESC, begun_seq DESC LIMIT :limit"
 _SHARE_COLUMNS = (*SHARES.values(), "undo_ns", "other_ns")
@@ -60,7 +62,7 @@ FROM changes WHERE {_PERIOD} {{target}} {_ORDER}""",  # noqa: S608 constants onl
 sum(rolled_back) AS rolled_back, sum(unfinished) AS unfinished, count(*) AS targets, min(first_at) AS first_at,
 max(last_at) AS last_at FROM (SELECT login, uid, login_uid, count(*) AS begun, sum(state = 'committed') AS committed,
 sum(state = 'rolled-back') AS rolled_back, sum(ended_at IS NULL) AS unfinished, min(begun_at) AS first_at,
-max(begun_at) AS last_at FROM changes INDEXED BY changes_by_person WHERE {_PERIOD} {{target}}
+max(begun_at) AS last_at FROM changes INDEXED BY changes_by_person WHERE {_PERIOD} {{target}} AND {_BEGAN}
 GROUP BY login, uid, login_uid, target) GROUP BY login, uid, login_uid ORDER BY begun DESC, login, uid LIMIT :limit""",  # noqa: S608 constants only
     ),
     Question(
@@ -110,7 +112,8 @@ WHERE approval = 'owed' AND {_PERIOD} {{target}} {_ORDER})
         "population",
         "Every change that was begun, oldest first",
         f"""SELECT transaction_id, begun_seq, begun_at, target, kind, state, login, uid, login_uid, ended_at, approval,
-approved_by, ticket, reason FROM changes WHERE {_PERIOD} {{target}} ORDER BY begun_at, begun_seq LIMIT :limit""",  # noqa: S608
+approved_by, ticket, reason FROM changes WHERE {_PERIOD} {{target}} AND {_BEGAN}
+ORDER BY begun_at, begun_seq LIMIT :limit""",  # noqa: S608 constants only
     ),
 )
 BY_NAME = {question.name: question for question in QUESTIONS}

@@ -134,7 +134,8 @@ TURNS = Shape("turns", TurnLine, ("seq",))
 _PARTIAL = (
     f"""CREATE INDEX changes_with_downtime ON changes
 (target, begun_at, downtime_ns, {", ".join(SHARES.values())}, undo_ns, other_ns) WHERE downtime_ns IS NOT NULL""",
-    "CREATE INDEX changes_by_person ON changes (login, uid, login_uid, target, begun_at, state, ended_at)",
+    """CREATE INDEX changes_by_person ON changes
+(login, uid, login_uid, target, begun_at, state, ended_at, planned_at, basis)""",
     "CREATE INDEX changes_by_downtime ON changes (target, downtime_ns, begun_at) WHERE downtime_ns IS NOT NULL",
     "CREATE INDEX changes_unwound ON changes (begun_at) WHERE unwind_at IS NOT NULL",
     "CREATE INDEX log_of_decisions ON log (at, login) WHERE type = 'operator.decided'",

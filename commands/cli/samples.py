@@ -116,7 +116,8 @@ def evidence(
         proof.check(SshChecker(LocalHost())) if number == 0 else proof.check_tree()
     LocalHost().write(os.path.abspath(file), pack(exhibits, frame), 0o600)
     sealed = proofs[0].seal.checkpoint.size
-    note(f"{file}: {len(exhibits)} transactions, {len(proofs)} records under the checkpoint of {sealed} records")
+    changes = "1 transaction" if len(exhibits) == 1 else f"{len(exhibits)} transactions"
+    note(f"{file}: {changes}, {len(proofs)} records under the checkpoint of {sealed} records")
 
 
 def _exhibits(reader: "LedgerReader", names: list[str]) -> "list[Exhibit]":

@@ -122,6 +122,10 @@ def test_every_way_to_be_approved_has_its_word(told: Told, records: tuple[Any, .
     shown = verdict not in ("approved", "awaiting", "recovery") and state != "rejected"
     assert ("dddd0001" in unapproved) == shown
     assert ("dddd0001" in is_open) == (verdict in ("awaiting", "owed"))
+    has_begun = any(record["type"] == "transaction.begun" for record in records)
+    population = {row["transaction_id"] for row in ask(told.tables, "population", Scope())}
+    assert population == ({"aaaa0001", "dddd0001"} if has_begun else {"aaaa0001"})
+    assert [person["begun"] for person in people(told.tables, Scope()) if person["begun"]] == [len(population)]
 
 
 def test_a_plan_begins_with_the_record_that_begins_it(told: Told) -> None:

@@ -7,7 +7,7 @@ from tempfile import gettempdir
 
 import pytest
 
-from tests.cli.read_verbs.stories import Run, ask, crash_in_the_middle, data, get_stuck, upgrade
+from tests.cli.read_verbs.stories import Run, ask, crash_in_the_middle, data, get_stuck, leave, upgrade
 from tests.site import Site
 
 
@@ -81,6 +81,17 @@ def test_status_exits_with_3_when_a_person_must_decide(site: Site, run: Run) -> 
     assert "rootswap resolve 00000004" in out.splitlines()[1]
     assert data(run("status", "--json"), code=3)["stuck"] is True  # type: ignore[call-overload]
     assert run("status", "-o", "csv")[0] == 3
+
+
+def test_a_plan_that_waits_is_not_what_happened_last(site: Site, run: Run) -> None:
+    plan = site.approve(upgrade)
+    leave(site)
+    jail = data(run("status", "--json"))["jails"][0]  # type: ignore[call-overload]
+    assert jail["last_transaction"] == "00000002"
+    assert plan in run("status")[1]
+    assert plan not in run("tx", "list")[1]
+    assert [line["transaction_id"] for line in data(run("audit", "open", "--json"))] == [plan]
+    assert plan not in run("audit", "population")[1]
 
 
 def test_without_a_ledger_one_sentence_says_what_to_do(run: Run) -> None:
