@@ -1,5 +1,6 @@
 """What a monitoring system asks of the ledger, in the text format of Prometheus (version 0.0.4)."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,16 +34,17 @@ def metrics(tables: Connection, state: LedgerState) -> str:
 
 
 def _lines(tables: Connection, state: LedgerState) -> Iterator[str]:
-    states = by_state(tables, Scope())
+    states, left = by_state(tables, Scope()), ask(tables, BY_NAME["open"].name, Scope())
+    open_states = Counter(row["state"] for row in left)
     yield from _family(
         "rootswap_transactions_total", "counter", "Transactions that have ended, by outcome.",
         [({"outcome": name}, states.get(name, 0)) for name in _ENDED],
     )  # fmt: skip
     yield from _family(
         "rootswap_open_transactions", "gauge", "Transactions that have not ended, by state; stuck needs a person.",
-        [({"state": name}, states.get(name, 0)) for name in _OPEN],
+        [({"state": name}, open_states[name]) for name in _OPEN],
     )  # fmt: skip
-    owed = sum(1 for row in ask(tables, BY_NAME["open"].name, Scope()) if row["approval"] == "owed")
+    owed = sum(1 for row in left if row["approval"] == "owed")
     yield from _family(
         "rootswap_approvals_owed", "gauge", "Emergencies that nobody has answered for yet.", [({}, owed)]
     )

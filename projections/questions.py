@@ -126,7 +126,7 @@ WHERE downtime_ns IS NOT NULL AND {_PERIOD} AND target = :target
 ORDER BY downtime_ns LIMIT 1 OFFSET :rank"""  # noqa: S608 constants only
 DOWNTIME_UP_TO = """SELECT count(*) FROM changes INDEXED BY changes_by_downtime
 WHERE downtime_ns IS NOT NULL AND target = :target AND downtime_ns > :more AND downtime_ns <= :most"""
-BY_STATE = f"SELECT state, count(*) AS changes FROM changes WHERE {_PERIOD} {{target}} GROUP BY state"  # noqa: S608
+BY_STATE = f"SELECT state, count(*) AS changes FROM changes WHERE {_PERIOD} {{target}} AND {_BEGAN} GROUP BY state"  # noqa: S608
 FIRST = f"SELECT min(begun_at) AS at FROM changes WHERE {_PERIOD} {{target}}"  # noqa: S608 constants only
 APPROVALS_BY = f"""SELECT approved_by AS login, count(*) AS approved FROM changes
 WHERE approved_by > '' AND approval <> 'disapproved' AND {_PERIOD} {{target}} GROUP BY approved_by"""  # noqa: S608 constants only
@@ -185,7 +185,7 @@ def people(tables: Connection, scope: Scope) -> list[Row]:
 
 
 def by_state(tables: Connection, scope: Scope) -> dict[str, int]:
-    """How many changes stand where."""
+    """How many changes that began stand where."""
     text = BY_STATE.format(target="AND target = :target" if scope.target else "")
     found: dict[str, int] = dict(tables.execute(text, _bound(scope)).fetchall())
     return found

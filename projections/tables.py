@@ -120,7 +120,7 @@ CHANGES = Shape(
     ChangeLine,
     ("transaction_id",),
     ("begun_seq",),
-    ("begun_at", "begun_seq", "state"),
+    ("begun_at", "begun_seq", "state", "planned_at", "basis"),
     ("target", "begun_seq"),
     ("target", "begun_at"),
     ("state", "begun_at"),

@@ -10,9 +10,10 @@ import pytest
 
 from ledger.reader import LedgerReader
 from projections import asof
+from projections.metrics import LedgerState, metrics
 from projections.projector import Projector
 from projections.queries import all_targets, all_transactions
-from projections.questions import Scope, ask, people
+from projections.questions import Scope, ask, by_state, people
 from tests.ledger.attacks import forge
 from tests.ledger.fakes import create, whole_upgrade
 
@@ -125,6 +126,11 @@ def test_every_way_to_be_approved_has_its_word(told: Told, records: tuple[Any, .
     has_begun = any(record["type"] == "transaction.begun" for record in records)
     population = {row["transaction_id"] for row in ask(told.tables, "population", Scope())}
     assert population == ({"aaaa0001", "dddd0001"} if has_begun else {"aaaa0001"})
+    assert sum(by_state(told.tables, Scope()).values()) == len(population)
+    said = metrics(told.tables, LedgerState(9, 9, None, False, 0))
+    assert f'rootswap_open_transactions{{state="planned"}} {int(state == "planned")}\n' in said
+    assert f'rootswap_open_transactions{{state="approved"}} {int(state == "approved")}\n' in said
+    assert f"rootswap_approvals_owed {int(verdict == 'owed')}\n" in said
     assert [person["begun"] for person in people(told.tables, Scope()) if person["begun"]] == [len(population)]
 
 
