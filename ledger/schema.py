@@ -31,6 +31,7 @@ OLDEST_SQLITE = (3, 37, 0)
 OLDEST_SQLITE_UTILS = (4, 2)
 BUSY_TIMEOUT_S = 5.0
 #: Remedies.
+_NO_LEDGER = "run `rootswap init`; if there was one, put its copy back first"
 MAKE_ROOM = "make room on the file system of the ledger, then run it again"
 WRITABLE = "see that the file system of the ledger is mounted read-write, and be root"
 
@@ -218,7 +219,7 @@ def _schema_damaged(cause: str) -> LedgerDamaged:
 def require_file(path: Path) -> None:
     """Raise LedgerMissing unless the ledger exists."""
     if not path.exists():
-        raise LedgerMissing(f"cannot open ledger {path}: there is none", remedy="run `rootswap init`")
+        raise LedgerMissing(f"cannot open ledger {path}: there is none", remedy=_NO_LEDGER)
 
 
 def require_sqlite(version: tuple[int, ...]) -> None:

@@ -5,6 +5,7 @@ history from the projections, whose tables are imported only there: ``status`` m
 lines.
 """
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ledger.codec import AnyRecord
@@ -44,8 +45,8 @@ def recent_transactions(
     """The last ``limit`` transactions, or all, newest first."""
     rows = [row for row in reader.transactions(open_only=open_only) if target in (None, row.target)]
     rows = [row for row in rows if row.state not in WAITING]
-    stories = (story(reader, row.transaction) for row in rows[:limit])
-    return [told.line for told in stories if told]
+    stories = (story(reader, row.transaction) for row in rows)
+    return list(islice((told.line for told in stories if told), limit))
 
 
 def last_transaction(reader: LedgerReader, target: str) -> TransactionLine | None:

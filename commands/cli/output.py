@@ -16,6 +16,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TextIO
 
+from commands.cli.plain import harmless
 from commands.errors import OutputLost
 
 SCHEMA = "rootswap/1"
@@ -65,7 +66,7 @@ def show(format: Format, data: object, table: Table | str) -> None:
         case Format.CSV | Format.TSV:
             _write(_separated(format, table if isinstance(table, Table) else _pairs(data)))
         case Format.TABLE:
-            text = table if isinstance(table, str) else fitted(table)
+            text = harmless(table) if isinstance(table, str) else fitted(table)
             _write(text if not text or text.endswith("\n") else text + "\n")
 
 
@@ -92,13 +93,13 @@ def envelope(data: object, *, error: object = None, is_compact: bool = False) ->
 
 def stream(format: Format, data: object, line: str) -> bool:
     """Print one record of many at once: ``line`` to people, else ``data`` as a JSON line. False: nobody listens."""
-    return _write(f"{line if format in (Format.TABLE, Format.CSV, Format.TSV) else _compact(data)}\n")
+    return _write(f"{harmless(line) if format in (Format.TABLE, Format.CSV, Format.TSV) else _compact(data)}\n")
 
 
 def note(text: str) -> None:
     """Print a line for people on stderr; never fails."""
     with suppress(OSError):
-        _put(sys.stderr, f"{text}\n")
+        _put(sys.stderr, f"{harmless(text)}\n")
 
 
 def write_raw(file: TextIO, text: str) -> None:

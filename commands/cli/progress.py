@@ -94,11 +94,10 @@ class Progress:
                 self._tick()
 
     def _line(self, text: str | None) -> None:
-        clear = "\r\x1b[K" if self._is_live else ""
+        if self._is_live:
+            output.write_raw(sys.stderr, "\r\x1b[K")
         if text is not None:
-            output.note(clear + text)
-        elif clear:
-            output.write_raw(sys.stderr, clear)
+            output.note(text)
 
     def _tick(self) -> None:
         now = time.monotonic_ns()

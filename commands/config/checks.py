@@ -4,6 +4,7 @@ import re
 import signal
 from collections.abc import Iterator
 from difflib import get_close_matches
+from ipaddress import ip_address, ip_interface
 from pathlib import PurePosixPath
 
 from commands.config.policy_checks import in_jail_policy, in_policy
@@ -222,6 +223,11 @@ def _in_network(network: NetworkConfig) -> Found:
         yield (given[0],), 'it needs kind = "veth"'
     if network.kind == "veth" and network.gateway is not None and network.address is None:
         yield ("gateway",), "it needs an address"
+    for key, value, parse in (("address", network.address, ip_interface), ("gateway", network.gateway, ip_address)):
+        try:
+            parse(value or "192.0.2.1")
+        except ValueError:
+            yield (key,), f"{value!r} is not an address, as {'192.0.2.2/24' if key == 'address' else '192.0.2.1'}"
 
 
 def _in_health(check: HealthConfig) -> Found:
@@ -251,9 +257,10 @@ def _in_sink(sink: SinkConfig) -> Found:
 
 
 def _is_signal(name: str) -> bool:
-    return (name in signal.Signals.__members__ and name.startswith("SIG")) or re.fullmatch(
-        r"SIGRTM(IN\+|AX-)\d+", name
-    ) is not None
+    if name in signal.Signals.__members__:
+        return name.startswith("SIG")
+    number = re.fullmatch(r"SIGRTM(?:IN\+|AX-)(\d{1,2})", name)
+    return number is not None and int(number[1]) <= signal.SIGRTMAX - signal.SIGRTMIN
 
 
 def _is_beneath(path: str, directory: str) -> bool:

@@ -181,6 +181,8 @@ class LxcJails:
         while True:
             completed = self._host.run([*self._tool("lxc-info", jail), "-s", "-p"], check=False)
             if completed.status != 0 and "doesn't exist" not in completed.stdout + completed.stderr:
+                if not self._lives(jail):  # A file of settings that LXC cannot read any more keeps no jail alive.
+                    return JailState.STOPPED, None
                 raise DriverError(f"cannot ask for the state of jail {jail.name}: {first_line(completed.stderr)}")
             state, pid = parsed_info(completed.stdout)
             if state is not JailState.RUNNING or self._lives(jail):

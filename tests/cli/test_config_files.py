@@ -109,6 +109,15 @@ ZFS = '[storage]\ndriver = "zfs"\n'
         ),
         (JAIL + 'driver = "oci"\nruntime = "/opt/../crun"', "jail.web.runtime: '/opt/../crun' is not the name of"),
         (JAIL + 'driver = "oci"\nruntime = "--version"', "jail.web.runtime: '--version' is not the name of a program"),
+        (JAIL + 'stop_signal = "SIGRTMIN+99"', "jail.web.stop_signal: 'SIGRTMIN+99' is not a signal; name one as"),
+        (
+            JAIL + 'network = { kind = "veth", address = "10.0.0.1/99" }',
+            "jail.web.network.address: '10.0.0.1/99' is not an",
+        ),
+        (
+            JAIL + 'network = { kind = "veth", address = "10.0.0.1/9", gateway = "foo" }',
+            "jail.web.network.gateway: 'foo' is not an address, as 192.0.2.1",
+        ),
         (JAIL + 'stop_signal = "SIGNONE"', "jail.web.stop_signal: 'SIGNONE' is not a signal; name one as SIGTERM"),
         (HEALTH, "jail.web.health.page: it needs exactly one of http, tcp and command, and has none"),
         (HEALTH + 'http = "http://x/"\ntcp = "x:1"', "jail.web.health.page: it needs exactly one of http, tcp and"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.cli.output import Format, Table, duration, local_time, show, size
+from commands.cli.output import Format, Table, duration, local_time, show, show_error, size
 from tests.cli.bench import Bench
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +37,14 @@ def test_a_result_in_each_format(format: Format, text: str, capsys: pytest.Captu
 def test_a_table_cannot_be_used_to_control_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     show(Format.TABLE, None, Table(("name",), [["\x1b[2Jgone\n"]]))
     assert capsys.readouterr().out == "NAME\n?[2Jgone?\n"
+
+
+def test_text_cannot_be_used_to_control_a_terminal_either(capsys: pytest.CaptureFixture[str]) -> None:
+    show(Format.TABLE, None, "web: \x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b2J\r\n")
+    show_error(Format.TABLE, "driver", "cannot pass: \x1b[2Jgone", "")
+    printed = capsys.readouterr()
+    assert printed.out == "web: \x1b[31mred\x1b[0m ?]0;title? ?2J?\n"
+    assert printed.err == "rootswap: cannot pass: ?[2Jgone\n"
 
 
 def test_words_for_times_and_sizes(monkeypatch: pytest.MonkeyPatch) -> None:

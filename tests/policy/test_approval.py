@@ -113,7 +113,9 @@ def test_a_plan_is_rejected_by_anybody_and_with_a_reason(office: Office) -> None
     assert printed.code == 1
     assert "it is rejected: refused by eva: on second thoughts" in printed.err
     assert office.bench.run("plans").out == "nothing waits\n"
-    assert "refused by paul: a mistake" in office.bench.run("tx", "show", mine).out
+    assert (
+        "state:       rejected\ncause:       refused by paul: a mistake\n" in office.bench.run("tx", "show", mine).out
+    )
 
 
 def test_without_a_policy_a_plan_may_be_made_and_run_by_one(office: Office) -> None:
@@ -197,3 +199,8 @@ def test_help_is_there_for_every_verb(office: Office) -> None:
 )
 def test_2_for_what_makes_no_sense(office: Office, words: list[str]) -> None:
     assert office.run(PAUL, *words).code == 2
+
+
+def test_as_many_transactions_are_listed_as_were_asked_for_whatever_was_never_begun(office: Office) -> None:
+    assert office.run(PAUL, "reject", office.plan(), "--reason", "a mistake").code == 0
+    assert len(office.run(PAUL, "tx", "list", "--limit", "2", "--json").data) == 2
