@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.vm.cache import CACHE, discard, kept, key_of
 from tests.vm.debian import BuildFailed, logged
-from tests.vm.system import PACKAGES, REPOSITORY, assemble
+from tests.vm.system import PACKAGES, assemble, guest_lock
 
 SIZE = "4G"
 #: What stands between the kernel and its disk, each after what it needs. What is built in is left out.
@@ -35,7 +35,7 @@ def guest() -> Guest:
     """The guest's disk, from the cache or made now."""
     ours = [path.read_bytes() for path in sorted(Path(__file__).with_name("guest").iterdir()) if path.is_file()]
     code = [Path(__file__).read_bytes(), Path(__file__).with_name("system.py").read_bytes()]
-    key = key_of(*PACKAGES, (REPOSITORY / "requirements.lock").read_bytes(), *ours, *code)
+    key = key_of(*PACKAGES, guest_lock().encode(), *ours, *code)
     made = kept(f"guest-{key}", _make)
     return Guest(made / "disk.img", made / "vmlinuz", made / "initrd")
 

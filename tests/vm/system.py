@@ -1,5 +1,6 @@
 """The guest's system: packages, rootswap's locked dependencies, and what we put beside them."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ PACKAGES = (
 )  # fmt: skip
 #: Where rootswap lives in the guest: `bin` with the interpreter, `src` with the checkout of this run.
 PRIVATE = "opt/rootswap"
+#: Checkers and formats' own libraries: nothing in the guest asks for them, and some have no wheel to unpack.
+_NOT_IN_GUEST = ("ruff", "mypy", "grimp", "import-linter", "cloudevents", "lark-parser", "syslog-rfc5424-parser")
 #: Units that would only make the boot longer on an emulated machine.
 _MASKED = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer",
@@ -48,6 +51,12 @@ run()
 """
 
 
+def guest_lock() -> str:
+    """What the guest gets of requirements.lock."""
+    packages = re.split(r"^(?=[a-z])", (REPOSITORY / "requirements.lock").read_text(), flags=re.MULTILINE)
+    return "".join(text for text in packages if text.partition("==")[0] not in _NOT_IN_GUEST)
+
+
 def packages_root() -> Path:
     """The Debian system, as its packages left it."""
     name = f"system-{key_of(*PACKAGES)}"
@@ -76,13 +85,16 @@ def _install_python(root: Path, log: Path) -> None:
     """The locked dependencies for the guest's Python, whichever Python runs here."""
     private = root / PRIVATE
     site = private / "lib/python3.11/site-packages"
+    lock = root / "tmp/requirements.lock"
+    lock.write_text(guest_lock())
     logged(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check",
          "--root-user-action=ignore", "--require-hashes", "--no-deps", "--only-binary=:all:", "--python-version=3.11",
          "--implementation=cp", "--platform=manylinux_2_28_x86_64", "--platform=manylinux2014_x86_64",
-         "--target", str(site), "-r", str(REPOSITORY / "requirements.lock")],
+         "--target", str(site), "-r", str(lock)],
         log,
     )  # fmt: skip
+    lock.unlink()
     (private / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.11\n")
     (site / "rootswap.pth").write_text(f"/{PRIVATE}/src\n")
     (private / "bin").mkdir()
