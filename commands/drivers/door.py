@@ -93,6 +93,14 @@ class Host(Protocol):
         """
         ...
 
+    def move_mount(self, old: str, new: str) -> None:
+        """Move a mount. Raises DriverError, as where its parent is shared: the kernel refuses that."""
+        ...
+
+    def unbind(self, path: str) -> None:
+        """Unmount what is at ``path``, of a file system that stays mounted elsewhere. Raises DriverError, as in use."""
+        ...
+
     def free_bytes(self, path: str) -> int:
         """Bytes that root can still write to the file system of ``path``."""
         ...

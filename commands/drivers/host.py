@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Literal
 
+from commands.drivers import mount_calls
 from commands.drivers.base import Completed
 from commands.drivers.files import LocalFiles, failure, told
 from commands.drivers.network import connect, http_status, send
@@ -182,6 +183,16 @@ class LocalHost(LocalFiles):
                 opened.callback(os.close, descriptors[-1])
             request = bytearray(_SNAPSHOT.pack(descriptors[0], 0, _READ_ONLY, b"", os.fsencode(name)))
             fcntl.ioctl(descriptors[1], _SNAP_CREATE_V2, request)
+
+    def move_mount(self, old: str, new: str) -> None:
+        """Move a mount; the kernel refuses where its parent is shared."""
+        with told(f"cannot move the mount at {old} to {new}"):
+            mount_calls.move(old, new)
+
+    def unbind(self, path: str) -> None:
+        """Unmount what is at ``path``, of a file system that stays mounted elsewhere."""
+        with told(f"cannot unmount {path}"):
+            mount_calls.detach(path)
 
     def boot_id(self) -> str:
         """What tells this boot from the next; see ``platform``."""

@@ -58,6 +58,11 @@ def into_output(home: str, argv: Sequence[str]) -> list[str]:
     return ["/bin/sh", "-c", _INTO, "sh", home, *argv]
 
 
+def output_pipe(home: str) -> str:
+    """Where a command prints what is to be kept; opening it waits until it is read."""
+    return f"{home}/output.pipe"
+
+
 def kept_bytes(host: Host, home: str) -> int:
     """How much is in the newest file."""
     found = host.stat(f"{home}/{OUTPUT}")

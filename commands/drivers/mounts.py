@@ -34,7 +34,7 @@ class Mount:
 
 
 class LinuxMounts:
-    """Mounts and unmounts with mount(8), looks with the kernel's table. Nothing is ever stacked or unmounted lazily."""
+    """Mounts with mount(8), looks with the kernel's table. Nothing is ever stacked or unmounted lazily."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -70,7 +70,13 @@ class LinuxMounts:
 
     def unmount(self, path: str) -> None:
         """Unmount the topmost mount at ``path``; nothing mounted is success, in use is a DriverError."""
-        if self.layers(path):
+        table = mounted(self._host)
+        top = topmost(table, path)
+        if top is None:
+            return
+        if any(mount.device == top.device and mount.id != top.id for mount in table):
+            self._host.unbind(path)
+        else:  # the last one lets go of the file system, for which the device has to answer
             self._host.run(["umount", "--", path])
 
     def move(self, old: str, new: str) -> None:
@@ -91,7 +97,7 @@ class LinuxMounts:
             self._host.make_directory(new)
             self._host.resolve_beneath("/", new)
             if not any(mount.id == moving.parent and mount.shared for mount in table):
-                self._host.run(["mount", "--move", "--", old, new])
+                self._host.move_mount(old, new)
                 return
             self._host.run(["mount", "-o", "bind", "--", old, new])  # read-only if the old one is
         self._host.run(["umount", "--", old])
@@ -200,6 +206,8 @@ def _parse_line(line: str) -> Mount:
 
 def _unescape(text: str) -> str:
     r"""Undo the kernel's escapes: \040 blank, \011 tab, \012 line feed, \134 backslash."""
+    if "\\" not in text:
+        return text
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 

@@ -17,7 +17,7 @@ from commands.drivers.base import Completed, Host, JailSpec, JailState, Source
 from commands.drivers.cgroups import BESIDE, POLL_S, Cgroup, required_mount, until, with_private_view
 from commands.drivers.first_process import root_is
 from commands.drivers.jail_layout import cgroup_of
-from commands.drivers.kept_output import OUTPUT, into_output, keep_output, kept_bytes, kept_since, release_output
+from commands.drivers.kept_output import OUTPUT, keep_output, kept_bytes, kept_since, output_pipe, release_output
 from commands.drivers.last_words import LastWords
 from commands.drivers.netns import make_network, namespace_of, remove_network, require_network_tools
 from commands.drivers.nspawn_command import enter_command, machine_of, start_command, unit_command
@@ -43,7 +43,7 @@ _RENEW = """\
     find "$1" -depth -type d -exec rmdir {} + || exit 1
 [ -z "$2" ] || mkdir -p "$2"
 """
-_LAUNCH = 'echo 0 >"$1/cgroup.procs" || exit 3; shift; "$@" </dev/null >/dev/null 2>&1 &'
+_LAUNCH = 'echo 0 >"$1/cgroup.procs" || exit 3; pipe=$2; shift 2; "$@" </dev/null >"$pipe" 2>&1 &'
 #: The process may have died since it was seen, and its number may be somebody else's.
 _SIGNAL = """\
 while read -r line; do
@@ -147,7 +147,7 @@ class NspawnJails:
         home = self._home(jail)
         self._host.run(["/bin/sh", "-c", _RENEW, "sh", group.path, group.path])
         argv = with_private_view(command) if self._mount(jail) == BESIDE else command
-        launch = ["/bin/sh", "-c", _LAUNCH, "sh", group.path, *into_output(home, argv)]
+        launch = ["/bin/sh", "-c", _LAUNCH, "sh", group.path, output_pipe(home), *argv]
         match keep_output(self._host, home, f"{self._mount(jail)}/{cgroup_of(home)}/output", launch):
             case 0:
                 pass

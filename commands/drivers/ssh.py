@@ -137,6 +137,14 @@ class SshHost:
         self._script(sentence, RESOLVE, root.rstrip("/") or "/.", *parts)
         return "/".join([root.rstrip("/"), *parts]) or "/"
 
+    def move_mount(self, old: str, new: str) -> None:
+        """Move a mount; the kernel refuses where its parent is shared."""
+        self._told(f"cannot move the mount at {old} to {new}", ["mount", "--move", "--", old, new])
+
+    def unbind(self, path: str) -> None:
+        """Unmount what is at ``path``, of a file system that stays mounted elsewhere."""
+        self._told(f"cannot unmount {path}", ["umount", "--", path])
+
     def free_bytes(self, path: str) -> int:
         """Bytes that root can still write to the file system of ``path``."""
         completed = self._told(f"cannot ask for the free space of {path}", ["df", "-kP", "--", path])

@@ -178,6 +178,12 @@ class FakeHost:
         if self.connects is None or not self.connects(self.world, address, port):
             raise DriverError(f"cannot connect to {address} port {port}: connection refused")
 
+    def move_mount(self, old: str, new: str) -> None:
+        self.run(["mount", "--move", "--", old, new])
+
+    def unbind(self, path: str) -> None:
+        self.run(["umount", "--", path])
+
     def boot_id(self) -> str:
         return f"{{ sec = {1795353924 + self.world.state.boot}, usec = 180917 }}"
 

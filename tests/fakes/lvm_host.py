@@ -255,5 +255,11 @@ class FakeLvmHost(LocalHost):
         super().remove(path)
         self.gate(f"after removing {path}")
 
+    def move_mount(self, old: str, new: str) -> None:
+        self.run(["mount", "--move", "--", old, new])
+
+    def unbind(self, path: str) -> None:
+        self.run(["umount", "--", path])
+
     def sync(self, path: str) -> None:
         self.gate(f"before syncing {path}")

@@ -75,6 +75,16 @@ class GatedHost(LocalHost):
         super().sync(path)
         self._gate(f"after syncing {path}")
 
+    def move_mount(self, old: str, new: str) -> None:
+        self._gate(f"before moving the mount at {old}")
+        super().move_mount(old, new)
+        self._gate(f"after moving the mount at {old}")
+
+    def unbind(self, path: str) -> None:
+        self._gate(f"before unmounting {path}")
+        super().unbind(path)
+        self._gate(f"after unmounting {path}")
+
     def snapshot_subvolume(self, source: str, directory: str, name: str) -> None:
         self._gate(f"before snapshot of {source}")
         super().snapshot_subvolume(source, directory, name)

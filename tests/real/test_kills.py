@@ -79,7 +79,7 @@ def test_killed_at_every_point_the_jail_ends_on_one_of_the_two_releases(
     assert len(points) > 30
 
 
-@pytest.mark.parametrize("step", ["snapshot of", "--move", "start"])
+@pytest.mark.parametrize("step", ["snapshot of", "moving the mount", "start"])
 def test_a_recovery_killed_at_each_of_its_points_is_recovered_too(
     site: RealSite, step: str, record_points: Callable[[str, int], None]
 ) -> None:
