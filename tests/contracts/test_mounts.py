@@ -192,7 +192,7 @@ def test_a_root_whose_mounting_was_cut_off_is_half_done_and_put_right(tmp_path: 
 def test_a_mount_in_use_is_told_and_stays(linux: Backend) -> None:
     path = f"{linux.home}/root"
     linux.mounts.mount(linux.one, path)
-    with open(f"{path}/which"), pytest.raises(DriverError, match=r"cannot run umount: .*busy"):
+    with open(f"{path}/which"), pytest.raises(DriverError, match=f"cannot unmount {path}: .*busy"):
         linux.mounts.unmount(path)
     assert linux.mounts.holds(path, linux.one)
     linux.mounts.unmount(path)

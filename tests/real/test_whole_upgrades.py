@@ -157,7 +157,7 @@ def test_a_power_cut_in_the_middle_of_a_switch_brings_the_old_release_back(site:
     before = site.look()
 
     def cut(point: str) -> None:
-        if point.startswith("after umount"):
+        if point.startswith("after unmounting"):
             os.kill(os.getpid(), signal.SIGKILL)
 
     assert site.execute(to_two, cut) == -signal.SIGKILL
