@@ -8,8 +8,9 @@ PYTHON  := $(VENV)/bin/python
 STAMP   := $(VENV)/.installed
 
 # tool:Debian package; what the demo and the tests marked `real` call.
-SYSTEM_TOOLS := mkfs.btrfs:btrfs-progs lxc-start:lxc mmdebstrap:mmdebstrap ip:iproute2 losetup:util-linux ssh-keygen:openssh-client
-TEST_TOOLS   := strace:strace busybox:busybox-static sshd:openssh-server ss:iproute2 runc:runc crun:crun systemd-nspawn:systemd-container sudo:sudo \
+SYSTEM_TOOLS := mkfs.btrfs:btrfs-progs lxc-start:lxc mmdebstrap:mmdebstrap ip:iproute2 losetup:util-linux ssh-keygen:openssh-client \
+                runc:runc systemd-nspawn:systemd-container
+TEST_TOOLS   := strace:strace busybox:busybox-static sshd:openssh-server ss:iproute2 crun:crun sudo:sudo \
                 mkfs.xfs:xfsprogs setfacl:acl lvs:lvm2 chromium:chromium promtool:prometheus
 
 APT_INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends

@@ -103,6 +103,11 @@ class Stage:
             time.sleep(0.01)
         return page
 
+    def runs_under_lxc(self, jail: str) -> bool:
+        """What LXC itself says."""
+        argv = ["lxc-info", "-P", str(self.state / "lxc"), "-n", jail, "-s"]
+        return "RUNNING" in subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True).stdout
+
     @contextmanager
     def client(self) -> Iterator[dict[str, Any]]:
         """A client in a process of its own; its account is filled in at the end of the block."""
@@ -130,6 +135,8 @@ class Stage:
         jails = sorted(path.name for path in lxc.iterdir()) if lxc.is_dir() else []
         for name in jails:
             subprocess.run(["lxc-stop", "-P", str(lxc), "-n", name, "-k"], capture_output=True, check=False)
+            for driver in ("oci", "nspawn"):
+                _kill(cgroup_of(str(self.state / driver / name)))
         for path in _mounts_beneath(self.home):
             subprocess.run(["umount", path], check=False)
         left = _mounts_beneath(self.home)
@@ -141,8 +148,16 @@ class Stage:
         for device in loops.stdout.split():
             subprocess.run(["losetup", "-d", device], check=False)
         for name in jails:
-            _remove_cgroups(cgroup_of(str(lxc / name)))
+            for driver in ("lxc", "oci", "nspawn"):
+                _remove_cgroups(cgroup_of(str(self.state / driver / name)))
         shutil.rmtree(self.home)
+
+
+def _kill(group: str) -> None:
+    """Kill what another runtime than LXC may still run, wherever cgroup2 is mounted."""
+    for top in (_CGROUPS, _CGROUPS / "unified"):
+        with suppress(OSError):
+            (top / group / "cgroup.kill").write_text("1")
 
 
 def _remove_cgroups(group: str) -> None:

@@ -87,6 +87,7 @@ def tell(stage: Stage) -> None:
     old = deploy(stage)
     new = upgrade(stage, old)
     go_back_and_forth(stage, old, new)
+    change_runtime(stage, new)
     break_it(stage, new)
     kill_it(stage)
     look_back(stage)
@@ -143,6 +144,21 @@ def go_back_and_forth(stage: Stage, old: str, new: str) -> None:
     stage.expect(stage.page() == old, f"web serves {old} again; the client waited {seen['longest_ms']:.0f} ms")
     stage.rootswap("upgrade", "web", "--reason", "third thoughts")
     stage.expect(stage.page() == new, f"web serves {new}")
+
+
+def change_runtime(stage: Stage, new: str) -> None:
+    """The same jail with the same nginx under each of the other runtimes, and under LXC again."""
+    stage.chapter("Another runtime: the same jail under runc and under systemd-nspawn, and back")
+    for driver in ("oci", "nspawn"):
+        stage.write("etc/conf.d/60-runtime.toml", f'[jail.web]\ndriver = "{driver}"\n')
+        stage.rootswap("upgrade", "web", "--reason", f"under {driver}")
+        stage.expect(stage.page() == new, f"web serves {new} under {driver}")
+        stage.expect(not stage.runs_under_lxc("web"), "lxc-info says that LXC does not run it")
+    stage.say(f"$ rm {stage.home}/etc/conf.d/60-runtime.toml")
+    Path(stage.home, "etc/conf.d/60-runtime.toml").unlink()
+    stage.rootswap("upgrade", "web", "--reason", "under lxc again")
+    stage.expect(stage.page() == new, f"web serves {new}")
+    stage.expect(stage.runs_under_lxc("web"), "lxc-info says that LXC runs it")
 
 
 def break_it(stage: Stage, new: str) -> None:
