@@ -232,9 +232,12 @@ def _refuse_special(name: str, mode: int) -> None:
 
 
 def _sync_directory(path: str) -> None:
-    """Make the names in a directory durable."""
+    """Make the names in a directory durable; where nothing is kept, as among cgroups, that is EINVAL, see fsync(2)."""
     descriptor = os.open(path or "/", os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
     finally:
         os.close(descriptor)

@@ -37,11 +37,10 @@ _START_POLL_S = 0.004
 #: How long the last words of an nspawn that gave up are waited for: they go through a pipe.
 _WORDS_TIMEOUT_S = 1.0
 
-#: The cgroup, and the same again to make it anew. Mostly there are no others in it than those that nspawn makes.
-_RENEW = """\
+#: Removes the cgroup. Mostly there are no others in it than those that nspawn makes.
+_REMOVE = """\
 [ ! -d "$1" ] || rmdir "$1/payload" "$1/supervisor" "$1" 2>/dev/null || [ ! -d "$1" ] ||
-    find "$1" -depth -type d -exec rmdir {} + || exit 1
-[ -z "$2" ] || mkdir -p "$2"
+    find "$1" -depth -type d -exec rmdir {} +
 """
 _LAUNCH = 'echo 0 >"$1/cgroup.procs" || exit 3; pipe=$2; shift 2; "$@" </dev/null >"$pipe" 2>&1 &'
 #: The process may have died since it was seen, and its number may be somebody else's.
@@ -145,7 +144,7 @@ class NspawnJails:
     def _launch(self, jail: JailSpec, group: Cgroup, command: Sequence[str]) -> None:
         """Start nspawn where no systemd does it. The cgroup is the start's, and nobody else's."""
         home = self._home(jail)
-        self._host.run(["/bin/sh", "-c", _RENEW, "sh", group.path, group.path])
+        self._announce(group)
         argv = with_private_view(command) if self._mount(jail) == BESIDE else command
         launch = ["/bin/sh", "-c", _LAUNCH, "sh", group.path, output_pipe(home), *argv]
         match keep_output(self._host, home, f"{self._mount(jail)}/{cgroup_of(home)}/output", launch):
@@ -156,6 +155,15 @@ class NspawnJails:
                 raise DriverError(f"cannot start jail {jail.name}: somebody has taken the start back")
             case _:
                 raise DriverError(f"cannot start jail {jail.name}: its output cannot be kept in {home}")
+
+    def _announce(self, group: Cgroup) -> None:
+        """Make the cgroup as it is before a start: there, with none of those that nspawn makes in it."""
+        try:
+            for name in ("payload", "supervisor"):  # no program is started for this: the jail is down
+                self._host.remove(f"{group.path}/{name}")
+        except DriverError:  # what was in the jail has made groups of its own
+            self._host.run(["/bin/sh", "-c", _REMOVE, "sh", group.path])
+        self._host.make_directory(group.path)
 
     def _survives(self, jail: JailSpec) -> bool:
         """Whether what lives of the jail is or becomes a running jail."""
@@ -181,7 +189,7 @@ class NspawnJails:
             group.kill(jail.name)
             if self._has_systemd() or not group.is_there():
                 break
-            removed = self._host.run(["/bin/sh", "-c", _RENEW, "sh", group.path, ""], check=False)
+            removed = self._host.run(["/bin/sh", "-c", _REMOVE, "sh", group.path], check=False)
             if removed.status == 0:
                 break
         if not self._has_systemd():
