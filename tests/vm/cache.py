@@ -22,21 +22,28 @@ def key_of(*parts: str | bytes) -> str:
 
 
 def kept(name: str, make: Callable[[Path], None]) -> Path:
-    """The thing called ``name``, made by ``make`` at the path it is given unless it is there.
-
-    A file or a directory. It gets its name only when it is whole, so one that was interrupted is made anew; whoever
-    comes second waits for the first.
-    """
+    """The thing called ``name`` in the cache, made by ``make`` unless it is there: see ``made_once``."""
     CACHE.mkdir(parents=True, exist_ok=True, mode=0o755)
     path = CACHE / name
-    with _locked(CACHE / f".{name}.lock"):
-        if not path.exists():
-            draft = CACHE / f".{name}.draft"
-            discard(draft)
-            make(draft)
-            draft.rename(path)
-            _forget_older(path)
+    if made_once(path, make):
+        _forget_older(path)
     return path
+
+
+def made_once(path: Path, make: Callable[[Path], None]) -> bool:
+    """Have a file or a directory made by ``make``, at the path it is given, unless it is there; True if it was not.
+
+    It gets its name only when it is whole, so one that was interrupted is made anew; whoever comes second waits for
+    the first.
+    """
+    with _locked(path.with_name(f".{path.name}.lock")):
+        if path.exists():
+            return False
+        draft = path.with_name(f".{path.name}.draft")
+        discard(draft)
+        make(draft)
+        draft.rename(path)
+        return True
 
 
 def discard(path: Path) -> None:
