@@ -124,13 +124,13 @@ test-unprivileged: setup ## The tests that need no root, as the user nobody (sta
 VM_TOOLS := qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs \
             busybox:busybox-static setpriv:util-linux
 
-# The first time it builds a Debian guest and compiles ZFS for its kernel; both are kept in $ROOTSWAP_VM_CACHE. Its two
-# parts run side by side, each with a guest of its own.
+# The first time it builds a Debian guest and compiles ZFS for its kernel; both are kept in $ROOTSWAP_VM_CACHE. Two guests
+# are at work, one storage each at a time.
 test-vm: setup ## Real ZFS and LVM, systemd, and power that is cut: in an emulated machine (root)
 	@test "$$(id -u)" = 0 || { echo "leaving out the virtual machine tier: not root, which building its disk needs"; exit 0; }; \
 	$(MAKE) --no-print-directory vm-packages && \
 	seed=$(SEED) && echo "the power is cut by seed $$seed" && \
-	ROOTSWAP_VM=1 SEED=$$seed $(WITH_VENV) $(PYTHON) -m pytest -n 2 --dist loadgroup --durations 0 --durations-min 1 $(VM_ARGS) tests/vm
+	ROOTSWAP_VM=1 SEED=$$seed $(WITH_VENV) $(PYTHON) -m pytest -n 2 --durations 0 --durations-min 1 $(VM_ARGS) tests/vm
 
 vm-packages:
 	$(call install-tools,$(VM_TOOLS))

@@ -5,12 +5,25 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from xdist.remote import Producer  # type: ignore[import-untyped]
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.vm.machine import Machine
 from tests.vm.saved import READY, Saved, saved
 
 #: `make test` leaves this tier out: it takes minutes, and the first time half an hour.
 collect_ignore_glob = [] if os.environ.get("ROOTSWAP_VM") else ["test_*.py"]
+
+
+class ByStorage(LoadScopeScheduling):  # type: ignore[misc]
+    """Whoever has settled a jail on a storage does all that is asked of it: scopes are the parameters of the tests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("[")[2] or nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByStorage:
+    return ByStorage(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from tests.vm.machine import GuestFailed, Machine
-from tests.vm.parts import OTHER_PART
 from tests.vm.saved import Saved
 from tests.vm.site import HOME
 from tests.vm.system import PRIVATE
@@ -28,9 +27,9 @@ def cut_at(machine: Machine, step: str) -> None:
     raise AssertionError(f"the upgrade was over before {step}")
 
 
-@OTHER_PART
-def test_a_boot_takes_an_interrupted_upgrade_back_and_starts_the_jail(settled: Saved) -> None:
-    site = settled.resume("btrfs")
+@pytest.mark.parametrize("driver", ["btrfs"])
+def test_a_boot_takes_an_interrupted_upgrade_back_and_starts_the_jail(driver: str, settled: Saved) -> None:
+    site = settled.resume(driver)
     machine = site.machine
     cut_at(machine, "start_jail")
     machine.boot()
@@ -40,9 +39,9 @@ def test_a_boot_takes_an_interrupted_upgrade_back_and_starts_the_jail(settled: S
     assert "rolled-back" in [state for state, target in seen.transactions.values() if target == "jail:web"]
 
 
-@OTHER_PART
-def test_a_jail_whose_upgrade_is_stuck_is_not_started_and_the_boot_says_so(settled: Saved) -> None:
-    site = settled.resume("btrfs")
+@pytest.mark.parametrize("driver", ["btrfs"])
+def test_a_jail_whose_upgrade_is_stuck_is_not_started_and_the_boot_says_so(driver: str, settled: Saved) -> None:
+    site = settled.resume(driver)
     machine = site.machine
     machine.run("sh", "-c", f"echo 'tmpfs {ROOT} tmpfs defaults 0 0' >>/etc/fstab; sync")
     cut_at(machine, "remount_root")

@@ -3,12 +3,11 @@
 import pytest
 
 from tests.vm.machine import Machine
-from tests.vm.parts import EACH
 from tests.vm.site import BACKENDS
 from tests.vm.system import PRIVATE
 
 
-@pytest.mark.parametrize("driver", EACH[1:])
+@pytest.mark.parametrize("driver", sorted(BACKENDS.keys() - {"btrfs"}))
 def test_the_storage_keeps_its_contract(machine: Machine, driver: str) -> None:
     for line in BACKENDS[driver].prepare:
         machine.run("sh", "-ec", line)

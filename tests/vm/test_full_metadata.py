@@ -1,6 +1,7 @@
 """A thin pool of LVM without room for metadata can make no snapshot, and one that ran out of it has to be repaired."""
 
-from tests.vm.parts import LVM_PART
+import pytest
+
 from tests.vm.saved import Saved
 from tests.vm.site import Site
 from tests.vm.system import PRIVATE
@@ -12,9 +13,9 @@ def fill(site: Site, percent: int) -> None:
     print(site.machine.run(*argv, cwd=f"/{PRIVATE}/src").stdout)
 
 
-@LVM_PART
-def test_an_upgrade_is_refused_before_the_metadata_is_full_and_afterwards_and_the_jail_goes_on(settled: Saved) -> None:
-    site = settled.resume("lvm")
+@pytest.mark.parametrize("driver", ["lvm"])
+def test_an_upgrade_is_refused_when_metadata_runs_short_and_when_it_has_run_out(driver: str, settled: Saved) -> None:
+    site = settled.resume(driver)
     before = site.look()
     fill(site, 85)
     refused = site.rootswap("upgrade", "web", expect=2).stderr

@@ -2,12 +2,11 @@
 
 import pytest
 
-from tests.vm.parts import EACH
 from tests.vm.saved import Saved
-from tests.vm.site import SITE
+from tests.vm.site import BACKENDS, SITE
 
 
-@pytest.mark.parametrize("driver", EACH)
+@pytest.mark.parametrize("driver", BACKENDS)
 def test_a_jail_is_deployed_upgraded_rolled_back_and_saved_from_a_broken_release(settled: Saved, driver: str) -> None:
     site = settled.resume(driver)
     assert site.page() == "one"
