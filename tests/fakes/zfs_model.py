@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from tests.fakes.world import MIB, Dataset, Errno, FakeFreeBSD, Mount, Snapshot
 from tests.fakes.zfs_space import (
-    CLONE_BYTES,
     Refusal,
     available,
     before,
