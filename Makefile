@@ -124,11 +124,13 @@ test-unprivileged: setup ## The tests that need no root, as the user nobody (sta
 VM_TOOLS := qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs \
             busybox:busybox-static setpriv:util-linux
 
-# The first time it builds a Debian guest and compiles ZFS for its kernel; both are kept in $ROOTSWAP_VM_CACHE.
+# The first time it builds a Debian guest and compiles ZFS for its kernel; both are kept in $ROOTSWAP_VM_CACHE. Two guests
+# are at work, one storage each at a time.
 test-vm: setup ## Real ZFS and LVM, systemd, and power that is cut: in an emulated machine (root)
 	@test "$$(id -u)" = 0 || { echo "leaving out the virtual machine tier: not root, which building its disk needs"; exit 0; }; \
 	$(MAKE) --no-print-directory vm-packages && \
-	ROOTSWAP_VM=1 $(WITH_VENV) $(PYTHON) -m pytest $(VM_ARGS) tests/vm
+	seed=$(SEED) && echo "the power is cut by seed $$seed" && \
+	ROOTSWAP_VM=1 SEED=$$seed $(WITH_VENV) $(PYTHON) -m pytest -n 2 --durations 0 --durations-min 1 $(VM_ARGS) tests/vm
 
 vm-packages:
 	$(call install-tools,$(VM_TOOLS))
@@ -136,7 +138,8 @@ vm-packages:
 N    ?= 60
 SEED ?= $(shell shuf -i 0-999999 -n 1)
 
-# STORAGE="btrfs zfs" chooses; BUILD=late cuts one that is broken on purpose; LOG=FILE notes each cut there.
+# As many guests at a time as there are processors. STORAGE="btrfs zfs" chooses; BUILD=late cuts one that is broken on
+# purpose; LOG=FILE notes each cut there.
 power-cuts: setup vm-packages ## Cut the power N times during upgrades and rollbacks: N=500 SEED=1 (root)
 	$(WITH_VENV) $(PYTHON) -m tests.vm.campaign $(N) $(SEED) $(STORAGE) $(if $(BUILD),--build $(BUILD)) $(if $(LOG),--log $(LOG))
 

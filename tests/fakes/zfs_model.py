@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from tests.fakes.world import MIB, Dataset, Errno, FakeFreeBSD, Mount, Snapshot
 from tests.fakes.zfs_space import (
+    CLONE_BYTES,
     Refusal,
     available,
     before,
@@ -159,7 +160,9 @@ def _reckoned(world: FakeFreeBSD, name: str, thing: Dataset | Snapshot, wanted: 
         case "origin":
             return owner_of(world, thing.origin) if thing.origin is not None else None
         case "written":
-            newest = max(thing.snapshots.values(), key=lambda one: one.createtxg, default=thing.origin)
+            newest = max(thing.snapshots.values(), key=lambda one: one.createtxg, default=None)
+            if newest is None and thing.origin is not None:
+                return str(written(thing.tree, thing.origin.tree) or CLONE_BYTES)
             return str(written(thing.tree, newest.tree) if newest else size_of(thing.tree))
         case _:
             return "0" if wanted.startswith("default") or wanted == "usedbychildren" else None

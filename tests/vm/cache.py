@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -10,6 +11,8 @@ from pathlib import Path
 
 #: Kernel modules, the system of the guest, its disk, and the memory of a booted guest.
 CACHE = Path(os.environ.get("ROOTSWAP_VM_CACHE", "/var/cache/rootswap-vm"))
+
+_UNUSED_S = 7 * 86400
 
 
 def key_of(*parts: str | bytes) -> str:
@@ -22,21 +25,30 @@ def key_of(*parts: str | bytes) -> str:
 
 
 def kept(name: str, make: Callable[[Path], None]) -> Path:
-    """The thing called ``name``, made by ``make`` at the path it is given unless it is there.
-
-    A file or a directory. It gets its name only when it is whole, so one that was interrupted is made anew; whoever
-    comes second waits for the first.
-    """
+    """The thing called ``name`` in the cache, made by ``make`` unless it is there: see ``made_once``."""
     CACHE.mkdir(parents=True, exist_ok=True, mode=0o755)
     path = CACHE / name
-    with _locked(CACHE / f".{name}.lock"):
-        if not path.exists():
-            draft = CACHE / f".{name}.draft"
-            discard(draft)
-            make(draft)
-            draft.rename(path)
-            _forget_older(path)
+    is_new = made_once(path, make)
+    os.utime(path)
+    if is_new:
+        _forget_unused()
     return path
+
+
+def made_once(path: Path, make: Callable[[Path], None]) -> bool:
+    """Have a file or a directory made by ``make``, at the path it is given, unless it is there; True if it was not.
+
+    It gets its name only when it is whole, so one that was interrupted is made anew; whoever comes second waits for
+    the first.
+    """
+    with _locked(path.with_name(f".{path.name}.lock")):
+        if path.exists():
+            return False
+        draft = path.with_name(f".{path.name}.draft")
+        discard(draft)
+        make(draft)
+        draft.rename(path)
+        return True
 
 
 def discard(path: Path) -> None:
@@ -47,12 +59,11 @@ def discard(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _forget_older(path: Path) -> None:
-    """``disk-1a2b`` takes the place of every ``disk-…``: what was made from other parts is not needed again."""
-    kind = path.name.partition("-")[0]
-    for other in CACHE.glob(f"{kind}-*"):
-        if other != path:
-            discard(other)
+def _forget_unused() -> None:
+    """Remove what nobody has asked for in a while; another checkout may be at work with what it was made from."""
+    for path in CACHE.glob("[!.]*-*"):
+        if time.time() - path.stat().st_mtime > _UNUSED_S:
+            discard(path)
 
 
 @contextmanager

@@ -1,90 +1,99 @@
 """``make power-cuts``: as many power cuts as one likes, on each storage in turn, each of them noted in a file.
 
-A guest lives for a number of cuts and then makes room for a fresh one, so that what it has gathered does not slow it
-down. Its disks stay where they are once something was wrong.
+A guest lives for a few cuts and then makes room for a fresh one, so that what it has gathered does not slow it down.
+There are as many at work as there are processors. Its disks stay where they are once something was wrong.
 """
 
 import argparse
 import json
+import os
 import random
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-from tests.vm.cache import discard
-from tests.vm.cuts import Cut, Rig, settle
+from tests.vm.cache import discard, made_once
+from tests.vm.cuts import Rig, settle
+from tests.vm.disk import guest
 from tests.vm.report import Noted, summary
 from tests.vm.site import BACKENDS
 
 #: So many cuts, and then a fresh guest.
-_LIFE = 30
+_LIFE = 10
 _BUILDS = ("sound", "unsynced", "late")
 
 
-class Guests:
-    """One settled guest for each storage, made when it is first wanted; a context manager."""
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """What is cut, and where that is noted; ``top`` has the disks."""
 
-    def __init__(self, top: Path, seed: str, build: str) -> None:
-        self._top = top
-        self._seed = seed
-        self._build = build
-        self._lives: dict[str, int] = {}
-        self._rigs: dict[str, tuple[Rig, ExitStack, int]] = {}
-
-    def __enter__(self) -> "Guests":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for _, stack, _ in self._rigs.values():
-            stack.close()
-
-    def cut(self, driver: str, number: int) -> Cut:
-        """Cut the power of the guest with this storage."""
-        rig, stack, left = self._rigs.pop(driver) if driver in self._rigs else self._fresh(driver)
-        try:
-            cut = rig.cut(number)
-        except BaseException:
-            stack.close()
-            raise
-        if cut.faults:
-            print(f"the disks are kept in {rig.machine.directory}", flush=True)
-            stack.close()
-        elif left == 1:
-            stack.close()
-            discard(rig.machine.directory)
-        else:
-            self._rigs[driver] = rig, stack, left - 1
-        return cut
-
-    def _fresh(self, driver: str) -> tuple[Rig, ExitStack, int]:
-        settled = self._top / f"settled-{driver}"
-        if not settled.exists():
-            settle(settled, BACKENDS[driver])
-        life = self._lives[driver] = self._lives.get(driver, 0) + 1
-        directory = self._top / f"{driver}-{life}"
-        directory.mkdir()
-        chance = random.Random(f"{self._seed} {self._build} {driver} {life}")
-        stack = ExitStack()
-        rig = stack.enter_context(Rig(directory, BACKENDS[driver], settled, chance, self._build))
-        return rig, stack, _LIFE
+    top: Path
+    seed: str
+    build: str
+    log: Path
 
 
-def campaign(top: Path, count: int, seed: str, build: str, drivers: Sequence[str], log: Path) -> list[Noted]:
-    """So many cuts on each storage in turn; a broken build has to be caught once only."""
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The cuts of one guest, by their numbers."""
+
+    driver: str
+    numbers: tuple[int, ...]
+
+
+def shares(count: int, drivers: Sequence[str]) -> list[Share]:
+    """So many cuts, numbered on each storage in turn; the guests that come first have the first of them."""
+    by_driver = [(driver, range(at + 1, count + 1, len(drivers))) for at, driver in enumerate(drivers)]
+    lives = range(0, count, _LIFE)
+    split = [Share(driver, tuple(numbers[at : at + _LIFE])) for at in lives for driver, numbers in by_driver]
+    return [share for share in split if share.numbers]
+
+
+def cut_share(campaign: Campaign, share: Share) -> list[Noted]:
+    """The cuts of one guest; after one that went wrong the rest is done on another."""
     done: list[Noted] = []
-    with Guests(top, seed, build) as guests:
-        for number in range(1, count + 1):
-            driver = drivers[(number - 1) % len(drivers)]
-            cut = guests.cut(driver, number)
+    left = list(share.numbers)
+    while left and not (campaign.build != "sound" and any(noted.cut.faults for noted in done)):
+        done += _live(campaign, share.driver, left)
+    return done
+
+
+def _live(campaign: Campaign, driver: str, left: list[int]) -> Iterable[Noted]:
+    """Take cuts off ``left`` until one went wrong, on a fresh guest."""
+    settled = campaign.top / f"settled-{driver}"
+    made_once(settled, lambda draft: settle(draft, BACKENDS[driver]))
+    directory = campaign.top / f"{driver}-{left[0]}"
+    directory.mkdir()
+    chance = random.Random(f"{campaign.seed} {campaign.build} {directory.name}")
+    with Rig(directory, BACKENDS[driver], settled, chance, campaign.build) as rig:
+        while left:
+            cut = rig.cut(left.pop(0))
             print(f"{driver} {cut.line()}", flush=True)
-            done.append(Noted(driver, build, seed, cut))
-            with log.open("a") as file:
-                file.write(json.dumps({"driver": driver, "build": build, "seed": seed, **asdict(cut)}) + "\n")
-            if build != "sound" and cut.faults:
-                break
+            noted = {"driver": driver, "build": campaign.build, "seed": campaign.seed, **asdict(cut)}
+            with campaign.log.open("a") as file:
+                file.write(json.dumps(noted) + "\n")
+            yield Noted(driver, campaign.build, campaign.seed, cut)
+            if cut.faults:
+                print(f"the disks are kept in {directory}", flush=True)
+                return
+    discard(directory)
+
+
+def run(campaign: Campaign, planned: Sequence[Share], workers: int) -> list[Noted]:
+    """All shares, several at a time; those of a broken build one after the other, for it is to be caught once."""
+    cut = partial(cut_share, campaign)
+    done: list[Noted] = []
+    if campaign.build == "sound":
+        with ProcessPoolExecutor(workers) as pool:
+            return [noted for share in pool.map(cut, planned) for noted in share]
+    for share in planned:
+        done += cut(share)
+        if any(noted.cut.faults for noted in done):
+            break
     return done
 
 
@@ -96,12 +105,15 @@ def main() -> int:
     parser.add_argument("drivers", nargs="*", default=list(BACKENDS), help="btrfs, zfs, lvm; all of them by default")
     parser.add_argument("--build", choices=_BUILDS, default="sound")
     parser.add_argument("--log", type=Path, default=Path("/var/tmp/rootswap-power-cuts.jsonl"))
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="guests at a time; one for each processor")
     asked = parser.parse_args()
     print(
         f"{asked.count} power cuts, seed {asked.seed}, on {', '.join(asked.drivers)}, noted in {asked.log}", flush=True
     )
+    guest()
     top = Path(tempfile.mkdtemp(prefix="rootswap-cuts-", dir="/var/tmp"))
-    done = campaign(top, asked.count, asked.seed, asked.build, asked.drivers, asked.log)
+    campaign = Campaign(top, asked.seed, asked.build, asked.log)
+    done = run(campaign, shares(asked.count, asked.drivers), asked.workers)
     print(summary(done))
     is_wrong = any(noted.cut.faults for noted in done)
     if not is_wrong:

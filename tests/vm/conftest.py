@@ -1,19 +1,29 @@
-"""The guest that the tests share: booted once, and then put back to where it was in half a second for each of them."""
+"""The guest that the tests share: booted and settled once, and then put back to where it was for each of them."""
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 
 import pytest
+from xdist.remote import Producer  # type: ignore[import-untyped]
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from tests.vm.code import code_drive, install_code
-from tests.vm.disk import guest
-from tests.vm.machine import Drive, Machine
+from tests.vm.machine import Machine
+from tests.vm.saved import READY, Saved, saved
 
 #: `make test` leaves this tier out: it takes minutes, and the first time half an hour.
 collect_ignore_glob = [] if os.environ.get("ROOTSWAP_VM") else ["test_*.py"]
-READY = "ready"
+
+
+class ByStorage(LoadScopeScheduling):  # type: ignore[misc]
+    """Whoever has settled a jail on a storage does all that is asked of it: scopes are the parameters of the tests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("[")[2] or nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByStorage:
+    return ByStorage(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -26,27 +36,21 @@ def _root_and_tools() -> None:
 
 
 @pytest.fixture(scope="session")
-def _saved(_root_and_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A machine that was booted and has rootswap in it, saved as READY; the power is off."""
-    directory = tmp_path_factory.mktemp("vm")
-    made = guest()
-    for argv in (
-        ["-b", str(made.disk), "-F", "raw", str(directory / "root.qcow2")],
-        [str(directory / "pool.qcow2"), "8G"],
-    ):
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *argv], check=True)
-    drives = [Drive(name, str(directory / f"{name}.qcow2"), "qcow2") for name in ("root", "pool")]
-    with Machine(directory, made, [*drives, code_drive(directory)]) as machine:
-        machine.boot()
-        install_code(machine)
-        machine.save(READY)
-        machine.cut()
+def _saved(_root_and_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
+    with saved(tmp_path_factory.mktemp("vm")) as machine:
         yield machine
 
 
 @pytest.fixture
-def machine(_saved: Machine) -> Iterator[Machine]:
+def machine(_saved: Saved) -> Iterator[Machine]:
     """A freshly booted guest with rootswap, an empty disk called pool, and nothing else."""
-    _saved.resume(READY)
+    _saved.machine.resume(READY)
+    yield _saved.machine
+    _saved.machine.cut()
+
+
+@pytest.fixture
+def settled(_saved: Saved) -> Iterator[Saved]:
+    """The same guest in states of its own, with a jail; the power is off, before and afterwards."""
     yield _saved
-    _saved.cut()
+    _saved.machine.cut()

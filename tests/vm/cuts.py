@@ -20,7 +20,7 @@ from tests.vm.site import Backend, Look, Site
 from tests.vm.system import PRIVATE
 from tests.vm.volatile import VolatileDisk
 
-_DISKS = ("root", "pool")
+DISKS = ("root", "pool")
 _POOL_BYTES = 8 << 30
 #: Of the boots after a cut, so many are cut as well.
 _SECOND_CUTS = 0.2
@@ -62,12 +62,12 @@ class Rig:
         self._build = build
         self._stack = ExitStack()
         self._disks: list[VolatileDisk] = []
-        for name in _DISKS:
+        for name in DISKS:
             copy(settled / f"{name}.img", directory / f"{name}.img")
             disk = VolatileDisk(directory / f"{name}.img", directory / f"{name}.nbd")
             self._stack.callback(disk.close)
             self._disks.append(disk)
-        drives = [Drive(name, disk.url) for name, disk in zip(_DISKS, self._disks, strict=True)]
+        drives = [Drive(name, disk.url) for name, disk in zip(DISKS, self._disks, strict=True)]
         self.machine = Machine(directory, guest(), [*drives, code_drive(directory)])
         self.site = Site(self.machine, backend)
 
@@ -180,22 +180,21 @@ class Rig:
         return found
 
 
-def settle(directory: Path, backend: Backend) -> Path:
+def settle(directory: Path, backend: Backend) -> None:
     """Disks of a guest with a jail on the first of two releases, and the unit that recovers at boot."""
     directory.mkdir(exist_ok=True)
     made = guest()
     copy(made.disk, directory / "root.img")
     with (directory / "pool.img").open("wb") as file:
         file.truncate(_POOL_BYTES)
-    drives = [Drive(name, str(directory / f"{name}.img")) for name in _DISKS]
+    drives = [Drive(name, str(directory / f"{name}.img")) for name in DISKS]
     with Machine(directory, made, [*drives, code_drive(directory)]) as machine:
         machine.boot()
         install_code(machine)
-        site = Site(machine, backend, patience_s=90)
+        site = Site(machine, backend)
         site.settle()
         site.install_boot_unit()
         machine.run("sync")
-    return directory
 
 
 def copy(source: Path, target: Path) -> None:

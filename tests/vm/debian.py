@@ -18,7 +18,7 @@ class BuildFailed(Exception):
     """A part of the guest could not be made; the message says which command said what."""
 
 
-def bootstrap(root: Path, packages: Sequence[str], log: Path, timeout_s: float = 3600) -> None:
+def bootstrap(root: Path, packages: Sequence[str], log: Path, timeout_s: float = 5400) -> None:
     """A Debian system in the directory ``root``, without recommended packages and without documentation."""
     sources = root.with_name(f"{root.name}.list")
     sources.write_text(_SOURCES.format(suite=SUITE))
@@ -35,7 +35,7 @@ def bootstrap(root: Path, packages: Sequence[str], log: Path, timeout_s: float =
         sources.unlink()
 
 
-def logged(argv: Sequence[str], log: Path, timeout_s: float = 600) -> None:
+def logged(argv: Sequence[str], log: Path, timeout_s: float = 3600) -> None:
     """Run a command with its output in ``log``. Raises BuildFailed with the end of it."""
     with log.open("ab") as file:
         file.write(f"$ {' '.join(argv)}\n".encode())

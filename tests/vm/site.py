@@ -119,12 +119,11 @@ class Look:
 
 
 class Site:
-    """The rootswap of a running guest; its jail has ``patience_s`` to become healthy."""
+    """The rootswap of a running guest."""
 
-    def __init__(self, machine: Machine, backend: Backend, patience_s: int = 20) -> None:
+    def __init__(self, machine: Machine, backend: Backend) -> None:
         self.machine = machine
         self.backend = backend
-        self._patience_s = patience_s
 
     def settle(self) -> None:
         """From an empty disk to a jail on the first of two releases, all with the command line."""
@@ -142,9 +141,13 @@ class Site:
         self.machine.run("cp", "/opt/rootswap/src/root.tar", f"{SITE}/root.tar")
         for name, text in _SCRIPTS.items():
             self.write(f"{SITE}/{name}", f"#!/bin/sh\n{text}\n", 0o755)
-        self.write("/etc/rootswap/rootswap.toml", "\n".join(toml_lines(self.config())) + "\n", 0o600)
+        self.configure()
 
-    def config(self) -> dict[str, object]:
+    def configure(self, patience_s: int = 120) -> None:
+        """Write the configuration; the jail has so long to become healthy, which a busy machine may need."""
+        self.write("/etc/rootswap/rootswap.toml", "\n".join(toml_lines(self.config(patience_s))) + "\n", 0o600)
+
+    def config(self, patience_s: int) -> dict[str, object]:
         """The configuration, as its TOML says it."""
         return {
             "storage": {**self.backend.storage, "keep_free": "64M"},
@@ -162,8 +165,9 @@ class Site:
                     "command": ["/bin/sh", "/srv/run"],
                     "environment": {"PORT": str(PORT)},
                     "volumes": {"log": "/var/log", "home": "/home"},
-                    "health": {"page": {"http": f"http://127.0.0.1:{PORT}/", "timeout_s": self._patience_s}},
-                    "stop_timeout_s": 20,
+                    "health": {"page": {"http": f"http://127.0.0.1:{PORT}/", "timeout_s": patience_s}},
+                    "stop_timeout_s": 120,
+                    "start_timeout_s": 120,
                 }
             },
         }
@@ -175,7 +179,7 @@ class Site:
 
     def rootswap(self, *words: str, expect: int = 0) -> Done:
         """Run the command line. Raises GuestFailed when it ends with another status."""
-        done = self.machine.run("rootswap", *words, check=False, timeout_s=300)
+        done = self.machine.run("rootswap", *words, check=False, timeout_s=1800)
         if done.status != expect:
             raise GuestFailed(
                 f"rootswap {' '.join(words)} ended with {done.status} instead of {expect}\n{done.stdout}{done.stderr}"
@@ -189,7 +193,7 @@ class Site:
     def look(self, after: int = 0) -> "Look":
         """The whole guest as an outsider sees it; with the digests of the records after ``after``."""
         python = f"/{PRIVATE}/bin/python"
-        done = self.machine.run(python, "-m", "tests.vm.inside.look", str(after), cwd=f"/{PRIVATE}/src", timeout_s=300)
+        done = self.machine.run(python, "-m", "tests.vm.inside.look", str(after), cwd=f"/{PRIVATE}/src", timeout_s=1800)
         return Look(**json.loads(done.stdout))
 
     def install_boot_unit(self) -> None:

@@ -40,8 +40,15 @@ _DROP_INS = {
     "lxc.service": "[Service]\nExecStartPre=\nExecStart=\nExecStart=/bin/true\nExecStop=\n",
     "systemd-udev-trigger.service": "[Service]\nExecStart=\nExecStart=-udevadm trigger --type=devices --action=add "
     "--subsystem-match=block --subsystem-match=misc --subsystem-match=virtio-ports --subsystem-match=mem\n",
+    "systemd-udev-settle.service": "[Service]\nTimeoutSec=1800\nExecStart=\nExecStart=udevadm settle --timeout=1800\n",
     # Where no pool was ever made, no module is needed.
     "zfs-load-module.service": "[Unit]\nConditionFileNotEmpty=/etc/zfs/zpool.cache\n",
+}
+#: systemd and udev give up on what takes a minute or three; on a busy host it may take them longer.
+_PATIENCE = {
+    "etc/systemd/system.conf.d/guest.conf": "[Manager]\nDefaultTimeoutStartSec=1800\nDefaultTimeoutStopSec=1800\n"
+    "DefaultDeviceTimeoutSec=1800\n",
+    "etc/udev/udev.conf": "event_timeout=1800\n",
 }
 _LAUNCHER = """\
 #!/opt/rootswap/bin/python
@@ -116,6 +123,9 @@ def _install_ours(root: Path) -> None:
         directory = root / f"etc/systemd/system/{name}.d"
         directory.mkdir()
         (directory / "guest.conf").write_text(text)
+    for name, text in _PATIENCE.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)
     (root / "etc/hostname").write_text("guest\n")
     (root / "etc/hosts").write_text("127.0.0.1 localhost guest\n")
     (root / "etc/fstab").write_text("")  # the initrd has mounted the root already

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from tests.vm.machine import GuestFailed, Machine
-from tests.vm.site import BTRFS, HOME, Site
+from tests.vm.saved import Saved
+from tests.vm.site import HOME
 from tests.vm.system import PRIVATE
 
 ROOT = f"{HOME}/jails/web/root"
@@ -26,16 +27,10 @@ def cut_at(machine: Machine, step: str) -> None:
     raise AssertionError(f"the upgrade was over before {step}")
 
 
-def settled(machine: Machine) -> Site:
-    """A jail on the first of two releases, on a machine that recovers at its boot."""
-    site = Site(machine, BTRFS)
-    site.settle()
-    site.rootswap("boot", "install")
-    return site
-
-
-def test_a_boot_takes_an_interrupted_upgrade_back_and_starts_the_jail(machine: Machine) -> None:
-    site = settled(machine)
+@pytest.mark.parametrize("driver", ["btrfs"])
+def test_a_boot_takes_an_interrupted_upgrade_back_and_starts_the_jail(driver: str, settled: Saved) -> None:
+    site = settled.resume(driver)
+    machine = site.machine
     cut_at(machine, "start_jail")
     machine.boot()
     assert machine.run("systemctl", "is-active", "rootswap-recover.service").stdout == "active\n"
@@ -44,8 +39,10 @@ def test_a_boot_takes_an_interrupted_upgrade_back_and_starts_the_jail(machine: M
     assert "rolled-back" in [state for state, target in seen.transactions.values() if target == "jail:web"]
 
 
-def test_a_jail_whose_upgrade_is_stuck_is_not_started_and_the_boot_says_so(machine: Machine) -> None:
-    site = settled(machine)
+@pytest.mark.parametrize("driver", ["btrfs"])
+def test_a_jail_whose_upgrade_is_stuck_is_not_started_and_the_boot_says_so(driver: str, settled: Saved) -> None:
+    site = settled.resume(driver)
+    machine = site.machine
     machine.run("sh", "-c", f"echo 'tmpfs {ROOT} tmpfs defaults 0 0' >>/etc/fstab; sync")
     cut_at(machine, "remount_root")
     machine.boot()

@@ -2,14 +2,13 @@
 
 import pytest
 
-from tests.vm.machine import Machine
-from tests.vm.site import BACKENDS, SITE, Site
+from tests.vm.saved import Saved
+from tests.vm.site import BACKENDS, SITE
 
 
 @pytest.mark.parametrize("driver", BACKENDS)
-def test_a_jail_is_deployed_upgraded_rolled_back_and_saved_from_a_broken_release(machine: Machine, driver: str) -> None:
-    site = Site(machine, BACKENDS[driver])
-    site.settle()
+def test_a_jail_is_deployed_upgraded_rolled_back_and_saved_from_a_broken_release(settled: Saved, driver: str) -> None:
+    site = settled.resume(driver)
     assert site.page() == "one"
     assert site.rootswap("doctor").stdout.endswith("all is well\n")
     site.rootswap("upgrade", "web", "--reason", "the second release")
@@ -17,6 +16,7 @@ def test_a_jail_is_deployed_upgraded_rolled_back_and_saved_from_a_broken_release
     site.rootswap("rollback", "web")
     assert site.page() == "one"
     site.rootswap("template", "upgrade", "tiny", "--script", f"{SITE}/to-broken")
+    site.configure(patience_s=5)
     failed = site.rootswap("upgrade", "web", "--reason", "a broken release", expect=1)
     assert "was rolled back" in failed.stderr
     assert site.page() == "one"

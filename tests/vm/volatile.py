@@ -62,7 +62,8 @@ class VolatileDisk:
 
         The machine must be off. Nothing, all or any part of it, as drives do.
         """
-        self._idle.wait(10)
+        if not self._idle.wait(300):
+            raise TimeoutError(f"{self.path.name} is still being written to")
         odds = chance.choice((0.0, 0.5, 0.9, 1.0))
         kept = [written for written in self._cache if chance.random() < odds]
         for written in reversed(self._cache):

@@ -24,7 +24,7 @@ from ledger.codec import Record, encode
 from ledger.reader import LedgerReader
 
 #: Far more than it takes, but for a guest that gets little of a busy machine.
-_PATIENCE_S = 120.0
+_PATIENCE_S = 600.0
 #: What lists everything that a pool holds, by the file system's own tools.
 _LISTINGS = {
     "btrfs": ["btrfs", "subvolume", "list", "{path}"],
