@@ -95,6 +95,12 @@ def engine_at_work(reader: "LedgerReader") -> "Holder | None":
     return holder if holder.is_alive else None
 
 
+def engine_named(reader: "LedgerReader") -> str | None:
+    """The engine at work, as people call it: its process and its command line."""
+    engine = engine_at_work(reader)
+    return None if engine is None else f"{engine.pid} ({' '.join(engine.argv)})"
+
+
 def moment(text: str, now: datetime) -> str:
     """``2h`` (ago) or an RFC 3339 time, in UTC as the ledger spells it. Raises UsageError."""
     from commands.errors import UsageError

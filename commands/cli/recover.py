@@ -142,13 +142,13 @@ def _give_up_if(is_hopeless: bool, error: "LedgerLocked") -> None:
 def _report(recovery: "Recovery", format: Format) -> None:
     """Print what recovery did. Raises TransactionIsStuck when a person has to decide."""
     from commands.errors import TransactionFailed, TransactionIsStuck
+    from commands.remedies import for_stuck
     from ledger.lifecycle import State
 
     if recovery.stuck:
-        first = recovery.stuck[0]
         raise TransactionIsStuck(
             f"cannot settle {' and '.join(recovery.stuck)}: neither end can be reached without a person",
-            remedy=f"look at `rootswap tx show {first}`, mend the host, then `rootswap resolve {first} --choice …`",
+            remedy=for_stuck(recovery.stuck[0]),
         )
     lines = []
     for what, outcomes in (("settled", recovery.settled), ("restored", recovery.restored)):

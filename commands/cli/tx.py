@@ -216,6 +216,7 @@ def follow(
     tell: "Callable[[LogLine], bool]",
 ) -> int:
     """Tell every record of a transaction until it ends, nobody listens or no engine works on it; the exit code."""
+    from commands.remedies import for_stuck
     from ledger.lifecycle import ENDS, State
     from projections.history import tell as fold
     from projections.timeline import entry
@@ -230,8 +231,7 @@ def follow(
         if state in ENDS:
             return COMMITTED if state == State.COMMITTED else NOT_COMMITTED
         if state == State.STUCK:
-            resolve = f"rootswap resolve {transaction} --choice … --reason …"
-            note(f"transaction {transaction} is stuck: see `rootswap tx show {transaction}`, then `{resolve}`")
+            note(f"transaction {transaction} is stuck: {for_stuck(transaction)}")
             return OPERATOR
         lonely = 0 if is_engine_alive() else lonely + 1
         if lonely >= PATIENCE:

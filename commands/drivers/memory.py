@@ -20,11 +20,12 @@ from ledger.clock import Clock, SystemClock
 class MemoryWorld(World):
     """A world with drivers on it. A jail on a release that is among the ``unhealthy`` ones never gets well.
 
-    ``printed`` is what the jails have printed of late.
+    ``printed`` is what the jails have printed of late; ``lacking`` are paths that no root has.
     """
 
     unhealthy: set[str] = field(default_factory=set)
     printed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    lacking: set[str] = field(default_factory=set)
     clock: Clock = field(default_factory=SystemClock)
     cancelled: Callable[[], bool] = lambda: False
     drivers_of_jails: frozenset[str] = frozenset({"memory"})
@@ -61,6 +62,9 @@ class MemoryWorld(World):
         """A staged root is as good as its release."""
         if self.look(f"mount:{root}") is None:
             raise DriverError(f"cannot inspect the next root of {jail.name}: nothing is mounted at {root}")
+        for path in (*(volume.path for volume in jail.volumes), *jail.command[:1]):
+            if path in self.lacking:
+                raise DriverError(f"cannot run jail {jail.name} on {root}: {path} is not there")
 
 
 class MemoryMounts:

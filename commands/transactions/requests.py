@@ -191,3 +191,9 @@ class Requests(Preflight):
                 self._require_unused(release, target.partition(":")[2], settled)
         self._require_not_planned(release)
         return plan_destroy_release(self._new_id(), release)
+
+    def _with_recipe_checked(self, plan: Plan) -> Plan:
+        for step in plan.steps:
+            if step.kind == "build_template":
+                self._drivers.builder.preflight(step.recipe)
+        return plan

@@ -391,6 +391,26 @@ def test_a_changed_configuration_is_brought_in_without_touching_the_root(site: S
         assert session.requests.upgrade("web", "debian@00000001") is None
 
 
+@pytest.mark.parametrize("change", [{"volumes": {"log": "/srv/log"}}, {"command": ("/opt/new",)}])
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_configuration_that_does_not_fit_the_root_is_refused_before_anything_is_touched(
+    site: Site, change: dict[str, object], is_stopped: bool
+) -> None:
+    if is_stopped:
+        site.run(lambda session: session.requests.stop("web")).raise_unless_committed()
+    site.config = CONFIG.model_copy(
+        update={"jail": {**CONFIG.jail, "web": CONFIG.jail["web"].model_copy(update=change)}}
+    )
+    site.world.lacking |= {"/srv/log", "/opt/new"}
+    before, seen = site.host(), len(site.observed)
+    with site.session() as session, pytest.raises(DriverError, match=r"/srv/log|/opt/new"):
+        session.requests.upgrade("web", "debian@00000001")
+    assert site.host() == before
+    assert len(site.observed) == seen
+    site.world.lacking.clear()
+    site.run(lambda session: session.requests.upgrade("web", "debian@00000001")).raise_unless_committed()
+
+
 def test_every_plan_of_a_jail_can_be_rehearsed(site: Site) -> None:
     with site.session() as session:
         rehearse(upgrade(session))

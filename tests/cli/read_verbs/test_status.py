@@ -1,6 +1,7 @@
 """``status``, and what all read verbs say to those who cannot be answered."""
 
 import os
+from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
 from tempfile import gettempdir
@@ -45,7 +46,12 @@ def test_status_marks_a_jail_that_is_not_as_recorded(site: Site, run: Run) -> No
 def test_status_marks_a_root_that_is_not_the_recorded_one(site: Site, run: Run) -> None:
     root = f"mount:{site.config.state_directory}/jails/web/root"
     site.world.put(root, "somebody else's")
-    assert "another root than debian@00000001 is mounted" in run("status")[1]
+    path = root.removeprefix("mount:")
+    told = f"another root than debian@00000001 is mounted at {path} → umount {path} && rootswap recover\n"
+    assert told in run("status")[1]
+    site.world.put("jail:web", "somebody else's")
+    stop, start = "rootswap jail stop web", "rootswap jail start web"
+    assert f"→ {stop} && umount {path} && rootswap recover && {start}\n" in run("status")[1]
     site.world.drop(root)
     assert "nothing is mounted at" in run("status")[1]
 
@@ -70,7 +76,19 @@ def test_status_sends_an_interrupted_transaction_to_recover(site: Site, run: Run
 def test_status_sends_a_running_transaction_to_watch(site: Site, run: Run) -> None:
     crash_in_the_middle(site)
     with site.session():
-        assert "is at work: rootswap tx watch 00000004" in run("status")[1]
+        assert "is at work: `rootswap tx watch 00000004`" in run("status")[1]
+
+
+@pytest.mark.parametrize("story", [crash_in_the_middle, get_stuck])
+def test_status_and_doctor_name_the_same_remedy(site: Site, run: Run, story: Callable[[Site], None]) -> None:
+    story(site)
+    remedy = next(line for line in run("status")[1].splitlines() if line.startswith("  → "))[4:]
+    told = run("doctor")[1].splitlines()
+    at = next(n for n, line in enumerate(told) if line.startswith("transactions "))
+    assert told[at + 1] == f"  remedy: {remedy}"
+    at = next(n for n, line in enumerate(told) if line.startswith("jail web "))
+    assert told[at + 1] == "  remedy: a transaction is open on it"
+    assert "…" not in remedy.replace('"…"', "")
 
 
 def test_status_exits_with_3_when_a_person_must_decide(site: Site, run: Run) -> None:
