@@ -131,6 +131,13 @@ def change(before: str | None, after: str | None) -> str | None:
     return before if before == after else f"{before or 'nothing'} → {after or 'nothing'}"
 
 
+def change_of(line: "TransactionLine") -> str | None:
+    """What a transaction changes, for people; an upgrade that keeps the release is one of the configuration."""
+    told = change(line.from_release, line.to_release)
+    is_alike = line.from_release == line.to_release and line.kind in ("upgrade", "rollback")
+    return f"{told}, configuration only" if told and is_alike else told
+
+
 def transaction_keys() -> tuple[str, ...]:
     """The keys of ``transaction_data``."""
     from projections.history import TransactionLine

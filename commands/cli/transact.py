@@ -24,7 +24,7 @@ from commands.config import Config
 from commands.errors import NotRoot
 from commands.transactions.engine import Observer
 from commands.transactions.interrupt import Interrupt
-from commands.transactions.plan import JailSettled, Plan, Purpose, TemplateSettled
+from commands.transactions.plan import JailSettled, Plan, Purpose, TemplateSettled, changed_settings
 from commands.transactions.rehearsal import rehearse
 from commands.transactions.run import Outcome
 from ledger.codec import Record
@@ -132,6 +132,7 @@ def account(plan: Plan, outcome: Outcome) -> JsonObject:
         "state": outcome.state.value,
         "cause": outcome.cause,
         "release": release_of(plan),
+        "changed_settings": list(changed_settings(plan)),
         "downtime_ns": outcome.downtime_ns,
         "duration_ns": outcome.duration_ns,
         "warning": outcome.warning,
@@ -149,9 +150,9 @@ def sentence(plan: Plan, outcome: Outcome) -> str:
         case "build" | "upgrade-template":
             told = f"{name} has the new release {release}"
         case "deploy" | "upgrade":
-            told = f"{name} is on {release}"
+            told = _stays(plan, "a new configuration") or f"{name} is on {release}"
         case "rollback":
-            told = f"{name} is back on {release}"
+            told = _stays(plan, "its former configuration again") or f"{name} is back on {release}"
         case "restore":
             told = f"{name} is restored on {release}"
         case "start" | "stop":
@@ -162,6 +163,12 @@ def sentence(plan: Plan, outcome: Outcome) -> str:
             assert_never(plan.kind)
     down = "" if outcome.downtime_ns is None else f", down for {output.milliseconds(outcome.downtime_ns)}"
     return f"{told}{down} (transaction {outcome.transaction})"
+
+
+def _stays(plan: Plan, configuration: str) -> str | None:
+    """What is told of a jail that has kept its release: that it was the configuration that changed, and what of it."""
+    keys = changed_settings(plan)
+    return f"{name_of(plan)} stays on {release_of(plan)}, with {configuration} ({', '.join(keys)})" if keys else None
 
 
 def name_of(plan: Plan) -> str:
@@ -201,6 +208,7 @@ def plan_data(plan: Plan) -> JsonObject:
         "kind": plan.kind,
         "target": plan.target,
         "release": release_of(plan),
+        "changed_settings": list(changed_settings(plan)),
         "downtime_begins": downtime_begins(plan),
         "steps": [
             {
@@ -219,6 +227,8 @@ def plan_text(plan: Plan) -> str:
     """A plan with its steps and their undo, for people."""
     begins = downtime_begins(plan)
     lines = [f"{plan.kind} {name_of(plan)}{f' to {release}' if (release := release_of(plan)) else ''}"]
+    if keys := changed_settings(plan):
+        lines.append(f"  the release stays; the configuration changes: {', '.join(keys)}")
     for number, step in enumerate(plan.steps, 1):
         if number == begins:
             lines.append("      ---- the downtime begins here ----")
