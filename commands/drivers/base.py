@@ -278,8 +278,8 @@ class Health(Protocol):
 class Builder(Protocol):
     """Builds and upgrades roots offline."""
 
-    def preflight(self, recipe: Recipe) -> None:
-        """Whether the recipe can be followed here. Raises ToolMissing or DriverError."""
+    def preflight(self, recipe: Recipe, base: str | None = None) -> None:
+        """Whether the recipe can be followed here, in a copy of the root ``base``. Raises DriverError."""
         ...
 
     def build(self, recipe: Recipe, root: str, cancelled: Callable[[], bool]) -> None:

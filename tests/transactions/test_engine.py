@@ -518,6 +518,19 @@ def test_a_template_whose_head_is_lost_can_be_built_anew(site: Site) -> None:
     site.run(lambda session: session.requests.build("debian")).raise_unless_committed()
 
 
+def test_a_template_is_built_anew_when_asked_and_jails_stay_on_their_releases(site: Site) -> None:
+    with site.session() as session, pytest.raises(Refused, match="already there") as caught:
+        session.requests.build("debian")
+    assert "rootswap template build debian --again" in caught.value.remedy
+    head = next(head for key in site.world.state if key.startswith("template:debian:") for head in [key[16:]])
+    site.run(lambda session: session.requests.build("debian", again=True)).raise_unless_committed()
+    heads = [key[16:] for key in site.world.state if key.startswith("template:debian:")]
+    assert len(heads) == 1 and heads != [head]
+    assert release_of(site, "web") == "debian@00000001"
+    site.run(upgrade).raise_unless_committed()
+    assert release_of(site, "web") == f"debian@{heads[0]}"
+
+
 def test_an_empty_release_is_not_the_latest_one(site: Site) -> None:
     with site.session() as session, pytest.raises(UsageError):
         session.requests.upgrade("web", "")
