@@ -104,16 +104,13 @@ def transact(ctx: typer.Context, request: Request, purpose: Purpose, format: For
 
 def report(done: Sequence[tuple[Plan, Outcome]], format: Format, nothing: str) -> None:
     """Print what was done; raises the error of the first transaction that did not commit."""
-    data = {"changed": bool(done), "transactions": [account(plan, outcome) for plan, outcome in done]}
+    data = accounts(done)
     for plan, outcome in done:
         try:
             outcome.raise_unless_committed()
         except RootswapError as error:
             error.details = data
-            if format is Format.TABLE:
-                for one in done:
-                    if one[1].state is State.COMMITTED:
-                        show(format, None, sentence(*one))
+            show_committed(done, format)
             raise
         if outcome.warning:
             output.note(f"rootswap: {name_of(plan)}: {outcome.warning}; `rootswap recover` tries it again")
@@ -121,6 +118,18 @@ def report(done: Sequence[tuple[Plan, Outcome]], format: Format, nothing: str) -
     if format is Format.TABLE:
         lines = [output.paint(line, "green", sys.stdout) for line in lines]
     show(format, data, "\n".join(lines) or nothing)
+
+
+def show_committed(done: Sequence[tuple[Plan, Outcome]], format: Format) -> None:
+    """Tell people what was done, beside an error that is told to machines with all of it."""
+    for one in done if format is Format.TABLE else ():
+        if one[1].state is State.COMMITTED:
+            show(format, None, sentence(*one))
+
+
+def accounts(done: Sequence[tuple[Plan, Outcome]]) -> dict[str, object]:
+    """All that was done, for machines."""
+    return {"changed": bool(done), "transactions": [account(plan, outcome) for plan, outcome in done]}
 
 
 def account(plan: Plan, outcome: Outcome) -> JsonObject:
