@@ -85,6 +85,11 @@ class MemoryMounts:
         """See Mounts. A mount in memory is read-only from the first."""
         return False
 
+    def shown(self, path: str) -> tuple[str, ...]:
+        """See Mounts."""
+        there = self._world.look(f"mount:{path}")
+        return () if there is None else (there,)
+
     def mount(self, source: Source, path: str) -> None:
         """See Mounts."""
         there = self._world.look(f"mount:{path}")

@@ -111,7 +111,7 @@ class Engine:
             return self.get_stuck(run, f"step {number} ({step.kind}) cannot be probed: {error}")
         decision = choose_action(state, way, presence)
         if decision.action is Action.STUCK:
-            return self.get_stuck(run, f"step {number} ({step.kind}{_place(step)}): {decision.reason}")
+            return self.get_stuck(run, self.found_foreign(number, step, decision.reason))
         if decision.action is Action.RECORD_UNDONE:
             run.note(StepUndone(step=number, kind=step.kind, duration_ns=None, observed=True))
             return None
@@ -119,6 +119,11 @@ class Engine:
         run.note(StepUndoStarted(step=number, kind=step.kind, attempt=attempt))
         self.flush(run)
         return self._undo(run, number, step)
+
+    def found_foreign(self, number: int, step: Step, reason: str) -> str:
+        """Why a transaction is stuck at a step: where, what was expected there, and what was found."""
+        surprise, _ = _attempt(lambda: step.surprise(self.drivers))
+        return f"step {number} ({step.kind}{_place(step)}): {reason}" + (f": {surprise}" if surprise else "")
 
     def get_stuck(self, run: Run, cause: str) -> Outcome:
         """Record that a person must decide."""

@@ -139,7 +139,8 @@ class Preflight:
                 continue
             if status.state is State.STUCK:
                 raise TransactionIsStuck(
-                    f"cannot change {target}: transaction {transaction} is stuck", remedy=for_stuck(transaction)
+                    f"cannot change {target}: transaction {transaction} is stuck: {status.cause}",
+                    remedy=for_stuck(transaction),
                 )
             raise TargetBusy(
                 f"cannot change {target}: transaction {transaction} is open", remedy="run `rootswap recover`"

@@ -259,6 +259,8 @@ def test_a_foreign_root_gets_the_transaction_stuck_and_blocks_its_target(site: S
     get_stuck(site)
     with site.session() as session, pytest.raises(TransactionIsStuck) as caught:
         session.requests.upgrade("web", None)
+    told = "at /memory/jails/web/root): what is there is neither the former nor the planned state: expected "
+    assert f"{told}debian@00000001 or debian@00000003, found somebody else's disk" in caught.value.message
     assert "resolve" in caught.value.remedy
     with site.session() as session:
         first = len(session.ledger.open_transactions())
