@@ -68,7 +68,8 @@ def test_a_file_that_is_not_utf_8_is_named_with_its_line(fast_directory: Path) -
     ("text", "mistake"),
     [
         ("stat_directory = '/x'", "stat_directory: unknown key; did you mean state_directory?"),
-        ("[template.t]\nbootstrap='tar'\nfile='/x'\n[jail.web]\ntemplate='t'\ncommand=['/x']\nhelth=1", "jail.web.helth: unknown key; did you mean health?"),
+        ("[template.t]\nbootstrap='tar'\nfile='/x'\n[jail.web]\ntemplate='t'\ncommand=['/x']\nhelth=1",
+         "jail.web.helth: unknown key; did you mean health?"),
         ("[storage]\nzzz = 1", "storage.zzz: unknown key; known here: dataset, driver, file_system, image, keep_free, "
          "path, root_size, size, thin_pool, volume_size"),
         ("[storage]\nsize = '12 apples'", "storage.size: '12 apples' is not a size: a number and one of K, M, G, T, "

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
 from tempfile import gettempdir
@@ -9,7 +10,7 @@ from tempfile import gettempdir
 import pytest
 
 from tests.cli.read_verbs.stories import Run, ask, crash_in_the_middle, data, get_stuck, leave, upgrade
-from tests.site import Site
+from tests.site import FakeClock, Site
 
 
 def test_status_shows_pool_templates_and_jails(site: Site, run: Run) -> None:
@@ -135,3 +136,19 @@ def test_who_may_not_read_the_ledger_is_told_so(site: Site, run: Run, config: Pa
     for code, out, err in answers:
         assert (code, out) == (77, "")
         assert "as this user" in err and "sudo" in err
+
+
+def test_a_plan_whose_target_was_changed_since_is_not_offered_to_be_run(site: Site, run: Run) -> None:
+    assert isinstance(site.world.clock, FakeClock)
+    site.world.clock.moment = datetime.now(UTC)  # as the command line has it, else the plan has expired
+    plan = site.approve(upgrade)
+    leave(site)
+    assert f"→ rootswap run {plan}\n" in run("status")[1]
+    site.run(lambda session: session.requests.stop("web")).raise_unless_committed()
+    leave(site)
+    told = run("status")[1]
+    assert f"rootswap run {plan}" not in told
+    assert "cannot be run any more: transaction " in told and " has changed web since" in told
+    assert f'→ rootswap reject {plan} --reason "stale"\n' in told
+    (waiting,) = data(run("plans", "--json"))
+    assert (waiting["state"], waiting["overtaken_by"] is not None) == ("stale", True)
