@@ -18,6 +18,7 @@ from commands.bootstrap import Session
 from commands.cli import output
 from commands.cli.options import read_config
 from commands.cli.output import Format, show
+from commands.cli.plain import wrapped
 from commands.cli.progress import Progress
 from commands.cli.signals import Course, watched
 from commands.config import Config
@@ -244,7 +245,7 @@ def plan_text(plan: Plan) -> str:
         lines += [f"  {number:2}  {step.forward_words()}", f"      undo: {step.undo_words()}"]
     if begins is not None:
         lines.append("      ---- the downtime ends here ----")
-    return "\n".join(lines) + "\n"
+    return "\n".join(wrapped(line, output.line_width()) for line in lines) + "\n"
 
 
 def downtime_begins(plan: Plan) -> int | None:
