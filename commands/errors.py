@@ -106,8 +106,3 @@ class Interrupted(RootswapError):
 
     exit_code = 130
     code = "interrupted"
-
-
-def how_to_resolve(transaction: str) -> str:
-    """The command that decides what becomes of a stuck transaction, as it can be typed."""
-    return f'`rootswap resolve {transaction} --choice unwind --reason "…"`'

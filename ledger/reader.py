@@ -12,6 +12,7 @@ from ledger import schema
 from ledger.codec import AnyRecord
 from ledger.events import JsonObject
 from ledger.index import (
+    TargetRow,
     TransactionRow,
     open_rows,
     owing_rows,
@@ -156,6 +157,11 @@ class LedgerReader:
         """The emergencies that nobody has answered for yet, oldest first."""
         with self._reading():
             return owing_rows(self._connection)
+
+    def last_settled(self, target: str) -> TargetRow | None:
+        """What the last transaction that ended left of ``target``, and which that was; None if there was none."""
+        with self._reading():
+            return next(iter(target_rows(self._connection, target)), None)
 
     def find_transactions(self, prefix: str) -> list[TransactionRow]:
         """The transactions whose identifier starts with ``prefix``, in the order of their identifiers."""

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from commands.cli.output import local_time, size
+from commands.cli.reading import engine_named
 from commands.config import Config, read
 from commands.errors import ConfigError
+from commands.remedies import OPEN_ON_IT, for_open
 from ledger import schema
 from ledger.errors import RootswapError
 from ledger.lifecycle import State
@@ -174,11 +176,7 @@ def _ledger_opened(reader: LedgerReader) -> Iterator[Finding]:
     opened = reader.transactions(open_only=True)
     for row in opened:
         stuck = row.state is State.STUCK
-        remedy = (
-            f"`rootswap resolve {row.transaction} --choice … --reason …`"
-            if stuck
-            else "`rootswap recover`, unless an engine works on it"
-        )
+        remedy = for_open(row.transaction, is_stuck=stuck, engine=engine_named(reader))
         detail = f"{row.transaction} of {row.target} is {'stuck' if stuck else 'open'}"
         yield Finding("transactions", "bad" if stuck else "warning", detail, remedy)
     if not opened:
@@ -192,9 +190,10 @@ def _jails(config: Config, reader: LedgerReader) -> Iterator[Finding]:
     drivers = drivers_if_root(config)
     if drivers is None:
         return
+    busy = {row.target for row in reader.transactions(open_only=True)}
     for name, live in look_at_jails(drivers, reader.settled_targets()).items():
         if live.mismatch:
-            remedy = f"`{live.remedy}`" if live.remedy else "look at `rootswap status`"
+            remedy = OPEN_ON_IT if f"jail:{name}" in busy else live.remedy or "rootswap status"
             yield Finding(f"jail {name}", "bad", live.mismatch, remedy)
         else:
             yield Finding(f"jail {name}", "ok", f"{live.state}, on its release")

@@ -13,6 +13,7 @@ from commands.config import Config
 from ledger.errors import RootswapError
 
 if TYPE_CHECKING:
+    from commands.drivers.base import Storage
     from commands.drivers.door import Host
 
 #: The programs that a driver or method calls.
@@ -96,6 +97,16 @@ def _is_there(tool: str, host: "Host") -> bool:
     return any(one is not None and one.is_file and one.mode & _EXECUTABLE for one in found)
 
 
+def _without_apt(config: Config, host: AnyHost, storage: "Storage") -> Iterator[Finding]:
+    """Templates that were built without what they are to be upgraded with."""
+    from commands.drivers.builders import NO_APT, has_apt
+
+    for name, head in storage.templates():
+        template = config.template.get(name)
+        if template and template.upgrade == "apt" and not has_apt(host, storage.template_path(name, head)):
+            yield Finding(f"template {name}", "warning", "it is to be upgraded by apt, which is not in it", NO_APT)
+
+
 def _pool(config: Config, host: AnyHost) -> Iterator[Finding]:
     from commands.drivers.base import Presence
     from commands.transactions.interrupt import Interrupt
@@ -125,5 +136,6 @@ def _pool(config: Config, host: AnyHost) -> Iterator[Finding]:
     is_low = space.data_free_bytes < config.storage.keep_free or (metadata is not None and metadata < reserve)
     remedy = "`rootswap release destroy` what is not used any more"
     yield Finding("pool", "bad", told, remedy) if is_low else Finding("pool", "ok", f"{pool.path}, {told}")
+    yield from _without_apt(config, host, drivers.storage)
     if space.caution is not None:
         yield Finding("pool", "warning", space.caution)

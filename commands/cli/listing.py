@@ -170,13 +170,20 @@ def jails(ctx: typer.Context, output: options.OutputOption = Format.TABLE, utc: 
             item.release or f"not deployed yet: rootswap upgrade {item.jail}",
             when(item.since, utc),
             None if item.running is None else "running" if item.running else "stopped",
-            item.past[-1] if item.past else None,
+            _way_back(item),
         ]
         for item in items
     ]
     columns = ("jail", "template", "release", "since", "recorded as", "rollback to")
     empty = "no jails: describe one as [jail.NAME] in the configuration"
     show_lines(output, [item._asdict() for item in items], JailItem._fields, Table(columns, rows, empty))
+
+
+def _way_back(item: JailItem) -> str | None:
+    """Where a rollback leads; to the release that the jail is on, if its last upgrade was one of the configuration."""
+    if not item.past:
+        return None
+    return f"{item.past[-1]}, configuration only" if item.past[-1] == item.release else item.past[-1]
 
 
 def _jail_item(name: str, line: "TargetLine | None", config: "Config") -> JailItem:

@@ -89,15 +89,17 @@ def _look(on: "Drivers", stored: "JsonObject") -> Live:
 
 def _compare(on: "Drivers", jail: "JailSpec", release: str, running: bool) -> Live:
     from commands.drivers.base import JailState
+    from commands.drivers.stray import stray_mount
+    from commands.remedies import RECOVER
 
     runtime = on.jails[jail.driver]
     state = runtime.state(jail)
     source = on.storage.root_source(release)
     layers = on.mounts.layers(jail.root)
-    mismatch, remedy = None, "rootswap recover"
-    if layers > 1 or (layers == 1 and not on.mounts.holds(jail.root, source)):
-        mismatch = f"another root than {release} is mounted at {jail.root}"
-        remedy = f"umount {jail.root}, then rootswap recover"
+    mismatch, remedy = None, RECOVER
+    stray = stray_mount(on, jail, source, layers, runs=running)
+    if stray is not None:
+        mismatch, remedy = f"another root than {release} is mounted at {jail.root}", stray
     elif state is JailState.RUNNING and not running:
         mismatch, remedy = "it is running, the ledger says stopped", f"rootswap jail stop {jail.name}"
     elif running and state is not JailState.RUNNING:
@@ -106,5 +108,5 @@ def _compare(on: "Drivers", jail: "JailSpec", release: str, running: bool) -> Li
         mismatch = f"nothing is mounted at {jail.root}"
     elif running and not runtime.runs_on(jail, source):
         mismatch = f"it runs on another root than {release}"
-        remedy = f"rootswap jail stop {jail.name}, then rootswap jail start {jail.name}"
+        remedy = f"rootswap jail stop {jail.name} && rootswap jail start {jail.name}"
     return Live(state.value, mismatch, remedy if mismatch else None)

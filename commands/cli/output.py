@@ -173,7 +173,7 @@ def is_terminal(file: TextIO | None) -> bool:
 def fitted(table: Table) -> str:
     """The table as people read it; on a terminal that is too narrow for it, each row becomes lines of its own."""
     text = aligned(table)
-    if table.rows and is_terminal(sys.stdout) and max(map(len, text.splitlines()[1:])) > _terminal_width():
+    if table.rows and max(map(len, text.splitlines()[1:])) > line_width():
         return _stacked(table)
     return text
 
@@ -205,9 +205,10 @@ def _stacked(table: Table) -> str:
     return "\n".join(blocks)
 
 
-def _terminal_width() -> int:
+def line_width() -> int:
+    """How long a line of the result may be: no longer than the terminal is wide, if a person looks at one."""
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or _NO_LIMIT
+        return (is_terminal(sys.stdout) and os.get_terminal_size(sys.stdout.fileno()).columns) or _NO_LIMIT
     except (OSError, ValueError):
         return _NO_LIMIT
 

@@ -64,7 +64,7 @@ def plan(
         "plan": transact.plan_data(made),
     }
     run = f"rootswap run {made.transaction}"
-    approve = f"another login: rootswap approve {made.transaction} --reason …\n  then "
+    approve = f'another login: rootswap approve {made.transaction} --reason "…"\n  then '
     until = when(recorded.expires_at, False)
     said = f"recorded as plan {made.transaction}, until {until}\n  → {approve if recorded.required else ''}{run}"
     show(output, data, f"{transact.plan_text(made)}\n{said}")

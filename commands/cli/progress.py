@@ -13,6 +13,8 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 from commands.cli import output
+from commands.steps.step import Step
+from commands.steps.stop_jail import StopJail
 from commands.transactions.plan import Plan
 from ledger.codec import Record
 from ledger.events import (
@@ -137,7 +139,9 @@ def _words(shown: _Shown, record: Record) -> str | None:
         case StepUndoStarted():
             _begin(shown, f"undo {event.step}/{count} {event.kind}", record)
         case StepSucceeded():
-            return _end(shown, f"{event.step}/{count} {event.kind}", _done(event.duration_ns, is_seen=event.observed))
+            killed = _killed(shown.plan.step(event.step), event)
+            done = _done(event.duration_ns, is_seen=event.observed)
+            return _end(shown, f"{event.step}/{count} {event.kind}", f"{done}{killed}")
         case StepFailed():
             return _end(shown, f"{event.step}/{count} {event.kind}", f"failed: {event.error}")
         case StepUndone():
@@ -172,6 +176,14 @@ def _end(shown: _Shown, doing: str, end: str) -> str:
 
 def _done(duration_ns: int | None, *, is_seen: bool) -> str:
     return "found done" if is_seen else f"done {output.duration(duration_ns)}"
+
+
+def _killed(step: Step, event: StepSucceeded) -> str:
+    """What is told of a jail that did not heed its stop signal: the timeout was downtime for nothing."""
+    if not isinstance(step, StopJail) or not step.was_killed(event.duration_ns):
+        return ""
+    jail = step.jail
+    return f", killed: it did not end by {jail.stop_signal} within {jail.stop_timeout_s:g} s"
 
 
 def _clocks(downtime_ns: int | None, duration_ns: int | None) -> str:

@@ -95,6 +95,12 @@ def engine_at_work(reader: "LedgerReader") -> "Holder | None":
     return holder if holder.is_alive else None
 
 
+def engine_named(reader: "LedgerReader") -> str | None:
+    """The engine at work, as people call it: its process and its command line."""
+    engine = engine_at_work(reader)
+    return None if engine is None else f"{engine.pid} ({' '.join(engine.argv)})"
+
+
 def moment(text: str, now: datetime) -> str:
     """``2h`` (ago) or an RFC 3339 time, in UTC as the ledger spells it. Raises UsageError."""
     from commands.errors import UsageError
@@ -123,6 +129,13 @@ def change(before: str | None, after: str | None) -> str | None:
     if before is None and after is None:
         return None
     return before if before == after else f"{before or 'nothing'} → {after or 'nothing'}"
+
+
+def change_of(line: "TransactionLine") -> str | None:
+    """What a transaction changes, for people; an upgrade that keeps the release is one of the configuration."""
+    told = change(line.from_release, line.to_release)
+    is_alike = line.from_release == line.to_release and line.kind in ("upgrade", "rollback")
+    return f"{told}, configuration only" if told and is_alike else told
 
 
 def transaction_keys() -> tuple[str, ...]:

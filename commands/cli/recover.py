@@ -55,7 +55,8 @@ def recover(ctx: typer.Context, output: OutputOption = Format.TABLE) -> None:
 
     with at_work(ctx, patiently, begins=False) as work:
         recovery = work.session.recoverer.recover()
-    _report(recovery, output)
+        causes = [f"{name}: {work.session.ledger.status(name).cause}" for name in recovery.stuck]
+    _report(recovery, causes, output)
 
 
 def resolve(
@@ -139,16 +140,16 @@ def _give_up_if(is_hopeless: bool, error: "LedgerLocked") -> None:
         raise error
 
 
-def _report(recovery: "Recovery", format: Format) -> None:
+def _report(recovery: "Recovery", causes: list[str], format: Format) -> None:
     """Print what recovery did. Raises TransactionIsStuck when a person has to decide."""
     from commands.errors import TransactionFailed, TransactionIsStuck
+    from commands.remedies import for_stuck
     from ledger.lifecycle import State
 
     if recovery.stuck:
-        first = recovery.stuck[0]
         raise TransactionIsStuck(
-            f"cannot settle {' and '.join(recovery.stuck)}: neither end can be reached without a person",
-            remedy=f"look at `rootswap tx show {first}`, mend the host, then `rootswap resolve {first} --choice …`",
+            f"cannot settle {'; nor '.join(causes)}",
+            remedy=for_stuck(recovery.stuck[0]),
         )
     lines = []
     for what, outcomes in (("settled", recovery.settled), ("restored", recovery.restored)):

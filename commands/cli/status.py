@@ -7,7 +7,8 @@ import typer
 
 from commands.cli import options
 from commands.cli.output import Cell, Format, Table, duration, fitted, note, show, size
-from commands.cli.reading import UtcOption, engine_at_work, open_ledger, show_lines, transaction_data, when
+from commands.cli.reading import UtcOption, engine_named, open_ledger, show_lines, transaction_data, when
+from commands.remedies import OPEN_ON_IT, for_open
 
 if TYPE_CHECKING:
     from commands.cli.live import Live, PoolLive
@@ -67,14 +68,14 @@ def look(config: "Config", reader: "LedgerReader") -> Overview:
     except HostUnreachable as error:
         note(f"warning: {error.message}; what follows is what the ledger says")
         drivers = None
-    engine = engine_at_work(reader)
+    engine = engine_named(reader)
     templates, jails = current_targets(reader, "template"), current_targets(reader, "jail")
     last = {name: last_transaction(reader, line.target) for name, line in jails.items()}
     pool = current_targets(reader, "pool").get("main")
     return Overview(
         waiting=waiting_lines(reader, SystemClock().now()),
         attention=sorted(recent_transactions(reader, open_only=True), key=lambda line: line.state != "stuck"),
-        engine=None if engine is None else f"{engine.pid} ({' '.join(engine.argv)})",
+        engine=engine,
         pool=pool.settled.path if pool else None,
         pool_live=None if drivers is None or pool is None else look_at_pool(drivers, reader.settled("pool:main")),
         templates=templates,
@@ -92,12 +93,7 @@ _WORDS = {"forward": "unfinished", "unwinding": "being taken back"}
 
 def remedy(line: "TransactionLine", engine: str | None) -> str:
     """What to do about an open transaction."""
-    if line.state == "stuck":
-        resolve = f"rootswap resolve {line.transaction_id} --choice … --reason …"
-        return f"rootswap tx show {line.transaction_id}, mend the host, then {resolve}"
-    if engine is not None:
-        return f"engine {engine} is at work: rootswap tx watch {line.transaction_id}"
-    return "rootswap recover"
+    return for_open(line.transaction_id, is_stuck=line.state == "stuck", engine=engine)
 
 
 def _data(overview: Overview) -> dict[str, object]:
@@ -197,6 +193,6 @@ def _mismatches(overview: Overview) -> str:
     lines = []
     for name, live in (overview.live or {}).items():
         if live.mismatch:
-            why = "a transaction is open on it" if f"jail:{name}" in busy else live.remedy
+            why = OPEN_ON_IT if f"jail:{name}" in busy else live.remedy
             lines.append(f"(!) {name}: {live.mismatch} → {why}\n")
     return "".join(lines)

@@ -13,11 +13,15 @@ NameArgument = Annotated[str, typer.Argument(metavar="TEMPLATE", help="The templ
 def build(
     ctx: typer.Context,
     name: NameArgument,
+    again: Annotated[bool, typer.Option("--again", help="Also if it is there, as from a new archive.")] = False,
     reason: ReasonOption = None,
     ticket: TicketOption = None,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Build a template from nothing and take its first release.
+    """Build a template from nothing and take a release of it.
+
+    With --again the template begins anew: what scripts have done to it since it was built is not in the new release.
+    Jails stay on their releases until they are upgraded.
 
     Example: rootswap template build debian
     """
@@ -25,7 +29,7 @@ def build(
     from commands.transactions.plan import Purpose
 
     purpose = Purpose(reason=reason, ticket=ticket)
-    transact(ctx, lambda session: session.requests.build(name), purpose, output, "nothing to do")
+    transact(ctx, lambda session: session.requests.build(name, again=again), purpose, output, "nothing to do")
 
 
 def upgrade(

@@ -18,13 +18,14 @@ from commands.bootstrap import Session
 from commands.cli import output
 from commands.cli.options import read_config
 from commands.cli.output import Format, show
+from commands.cli.plain import wrapped
 from commands.cli.progress import Progress
 from commands.cli.signals import Course, watched
 from commands.config import Config
 from commands.errors import NotRoot
 from commands.transactions.engine import Observer
 from commands.transactions.interrupt import Interrupt
-from commands.transactions.plan import JailSettled, Plan, Purpose, TemplateSettled
+from commands.transactions.plan import JailSettled, Plan, Purpose, TemplateSettled, changed_settings
 from commands.transactions.rehearsal import rehearse
 from commands.transactions.run import Outcome
 from ledger.codec import Record
@@ -104,16 +105,13 @@ def transact(ctx: typer.Context, request: Request, purpose: Purpose, format: For
 
 def report(done: Sequence[tuple[Plan, Outcome]], format: Format, nothing: str) -> None:
     """Print what was done; raises the error of the first transaction that did not commit."""
-    data = {"changed": bool(done), "transactions": [account(plan, outcome) for plan, outcome in done]}
+    data = accounts(done)
     for plan, outcome in done:
         try:
             outcome.raise_unless_committed()
         except RootswapError as error:
             error.details = data
-            if format is Format.TABLE:
-                for one in done:
-                    if one[1].state is State.COMMITTED:
-                        show(format, None, sentence(*one))
+            show_committed(done, format)
             raise
         if outcome.warning:
             output.note(f"rootswap: {name_of(plan)}: {outcome.warning}; `rootswap recover` tries it again")
@@ -121,6 +119,18 @@ def report(done: Sequence[tuple[Plan, Outcome]], format: Format, nothing: str) -
     if format is Format.TABLE:
         lines = [output.paint(line, "green", sys.stdout) for line in lines]
     show(format, data, "\n".join(lines) or nothing)
+
+
+def show_committed(done: Sequence[tuple[Plan, Outcome]], format: Format) -> None:
+    """Tell people what was done, beside an error that is told to machines with all of it."""
+    for one in done if format is Format.TABLE else ():
+        if one[1].state is State.COMMITTED:
+            show(format, None, sentence(*one))
+
+
+def accounts(done: Sequence[tuple[Plan, Outcome]]) -> dict[str, object]:
+    """All that was done, for machines."""
+    return {"changed": bool(done), "transactions": [account(plan, outcome) for plan, outcome in done]}
 
 
 def account(plan: Plan, outcome: Outcome) -> JsonObject:
@@ -132,6 +142,7 @@ def account(plan: Plan, outcome: Outcome) -> JsonObject:
         "state": outcome.state.value,
         "cause": outcome.cause,
         "release": release_of(plan),
+        "changed_settings": list(changed_settings(plan)),
         "downtime_ns": outcome.downtime_ns,
         "duration_ns": outcome.duration_ns,
         "warning": outcome.warning,
@@ -149,9 +160,9 @@ def sentence(plan: Plan, outcome: Outcome) -> str:
         case "build" | "upgrade-template":
             told = f"{name} has the new release {release}"
         case "deploy" | "upgrade":
-            told = f"{name} is on {release}"
+            told = _stays(plan, "a new configuration") or f"{name} is on {release}"
         case "rollback":
-            told = f"{name} is back on {release}"
+            told = _stays(plan, "its former configuration again") or f"{name} is back on {release}"
         case "restore":
             told = f"{name} is restored on {release}"
         case "start" | "stop":
@@ -162,6 +173,12 @@ def sentence(plan: Plan, outcome: Outcome) -> str:
             assert_never(plan.kind)
     down = "" if outcome.downtime_ns is None else f", down for {output.milliseconds(outcome.downtime_ns)}"
     return f"{told}{down} (transaction {outcome.transaction})"
+
+
+def _stays(plan: Plan, configuration: str) -> str | None:
+    """What is told of a jail that has kept its release: that it was the configuration that changed, and what of it."""
+    keys = changed_settings(plan)
+    return f"{name_of(plan)} stays on {release_of(plan)}, with {configuration} ({', '.join(keys)})" if keys else None
 
 
 def name_of(plan: Plan) -> str:
@@ -201,6 +218,7 @@ def plan_data(plan: Plan) -> JsonObject:
         "kind": plan.kind,
         "target": plan.target,
         "release": release_of(plan),
+        "changed_settings": list(changed_settings(plan)),
         "downtime_begins": downtime_begins(plan),
         "steps": [
             {
@@ -219,13 +237,15 @@ def plan_text(plan: Plan) -> str:
     """A plan with its steps and their undo, for people."""
     begins = downtime_begins(plan)
     lines = [f"{plan.kind} {name_of(plan)}{f' to {release}' if (release := release_of(plan)) else ''}"]
+    if keys := changed_settings(plan):
+        lines.append(f"  the release stays; the configuration changes: {', '.join(keys)}")
     for number, step in enumerate(plan.steps, 1):
         if number == begins:
             lines.append("      ---- the downtime begins here ----")
         lines += [f"  {number:2}  {step.forward_words()}", f"      undo: {step.undo_words()}"]
     if begins is not None:
         lines.append("      ---- the downtime ends here ----")
-    return "\n".join(lines) + "\n"
+    return "\n".join(wrapped(line, output.line_width()) for line in lines) + "\n"
 
 
 def downtime_begins(plan: Plan) -> int | None:

@@ -10,6 +10,7 @@ from commands.cli.output import Cell, Format, Table, duration, fitted, note, sho
 from commands.cli.reading import (
     UtcOption,
     change,
+    change_of,
     engine_at_work,
     find_target,
     find_transaction,
@@ -67,7 +68,7 @@ def list_transactions(
             line.login,
             duration(line.duration_ns),
             duration(line.downtime_ns),
-            change(line.from_release, line.to_release),
+            change_of(line),
             line.reason,
         ]
         for line in lines
@@ -166,7 +167,7 @@ def _heading(line: "TransactionLine", utc: bool) -> str:
         "transaction": f"{line.transaction_id}, {line.kind} of {line.target}",
         "state": line.state,
         "cause": line.cause,
-        "change": change(line.from_release, line.to_release),
+        "change": change_of(line),
         "begun": f"{when(line.begun_at, utc)} by {line.login} (uid {line.uid}{login}): {line.invoked}",
         "ended": when(line.ended_at, utc),
         "took": None if line.duration_ns is None else duration(line.duration_ns),
@@ -216,6 +217,7 @@ def follow(
     tell: "Callable[[LogLine], bool]",
 ) -> int:
     """Tell every record of a transaction until it ends, nobody listens or no engine works on it; the exit code."""
+    from commands.remedies import for_stuck
     from ledger.lifecycle import ENDS, State
     from projections.history import tell as fold
     from projections.timeline import entry
@@ -230,8 +232,7 @@ def follow(
         if state in ENDS:
             return COMMITTED if state == State.COMMITTED else NOT_COMMITTED
         if state == State.STUCK:
-            resolve = f"rootswap resolve {transaction} --choice … --reason …"
-            note(f"transaction {transaction} is stuck: see `rootswap tx show {transaction}`, then `{resolve}`")
+            note(f"transaction {transaction} is stuck: {for_stuck(transaction)}")
             return OPERATOR
         lonely = 0 if is_engine_alive() else lonely + 1
         if lonely >= PATIENCE:

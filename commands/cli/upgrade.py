@@ -1,5 +1,6 @@
 """``rootswap upgrade`` and ``rootswap rollback``: the switch of a jail to another release."""
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from commands.cli.transact import Work
     from commands.transactions.plan import Plan, Purpose
     from commands.transactions.run import Outcome
+    from ledger.errors import RootswapError
 
 _NOTHING = "nothing to do"
 
@@ -40,7 +42,8 @@ def upgrade(
     """Bring jails to the latest release of their template.
 
     The first upgrade of a jail deploys it. The new root is staged while the old one serves; if it fails its health
-    check, the old one is put back. Several jails go one after the other, up to the first that fails.
+    check, the old one is put back. Several jails go one after the other, up to the first that fails; then what became
+    of each is told.
 
     Example: rootswap upgrade web --reason "openssl CVE-2026-1" --ticket OPS-7
     """
@@ -62,11 +65,12 @@ def upgrade(
             plans = _plans(work, jails, to)
             for plan in plans:
                 work.session.gatekeeper.check(plan, purpose)
-            done = _all_at_once(work, plans, purpose)
+            tally = _all_at_once(work, plans, purpose)
+            tally.alike = [jail for jail in jails if all(plan.target != f"jail:{jail}" for plan in plans)]
         else:
             _require_admitted(work, jails, to, purpose)
-            done = _one_by_one(work, jails, to, purpose)
-    transact.report(done, output, _NOTHING)
+            tally = _one_by_one(work, jails, to, purpose)
+    _report(jails, tally, output)
     return 0
 
 
@@ -119,36 +123,86 @@ def _plans(work: "Work", jails: "Sequence[str]", to: str | None) -> "list[Plan]"
     return [plan for plan in wished if plan is not None]
 
 
-def _one_by_one(
-    work: "Work", jails: "Sequence[str]", to: str | None, purpose: "Purpose"
-) -> "list[tuple[Plan, Outcome]]":
+@dataclass(slots=True)
+class _Tally:
+    """What became of several jails. ``alike`` were as wanted; ``failed`` could not be begun, or were not finished."""
+
+    done: "list[tuple[Plan, Outcome]]" = field(default_factory=list)
+    alike: list[str] = field(default_factory=list)
+    failed: "dict[str, RootswapError]" = field(default_factory=dict)
+
+    def fate(self, jail: str) -> str:
+        """One word or two for people."""
+        outcome = next((outcome for _, outcome in self.done if outcome.target == f"jail:{jail}"), None)
+        if outcome is not None:
+            return {"committed": "done", "rejected": "not started"}.get(outcome.state, outcome.state.replace("-", " "))
+        if jail in self.failed:
+            return f"not done: {self.failed[jail].message}"
+        return _NOTHING if jail in self.alike else "not started"
+
+
+def _report(jails: "Sequence[str]", tally: _Tally, format: Format) -> None:
+    """Print what was done. Raises the first error, having told what became of every single jail."""
+    from commands.cli import transact
+    from commands.cli.output import note
+    from ledger.errors import RootswapError
+
+    try:
+        for error in tally.failed.values():
+            transact.show_committed(tally.done, format)
+            raise error
+        transact.report(tally.done, format, _NOTHING)
+    except RootswapError as error:
+        if len(jails) > 1:
+            fates = {jail: tally.fate(jail) for jail in jails}
+            error.details = {**transact.accounts(tally.done), "jails": fates}
+            width = max(map(len, jails))
+            for jail, fate in fates.items():
+                note(f"{jail:{width}}  {fate}")
+        raise
+
+
+def _one_by_one(work: "Work", jails: "Sequence[str]", to: str | None, purpose: "Purpose") -> _Tally:
     from commands.errors import Interrupted
+    from ledger.errors import RootswapError
     from ledger.lifecycle import State
 
-    done: list[tuple[Plan, Outcome]] = []
+    tally = _Tally()
     for jail in jails:
-        if work.interrupt.signal is not None:
-            raise Interrupted(f"cannot upgrade {jail}: interrupted by {work.interrupt.signal} before it was begun")
-        plan = work.session.requests.upgrade(jail, to)
-        if plan is None:
-            continue
-        outcome = work.session.engine.execute(plan, purpose)
-        done.append((plan, outcome))
+        try:
+            if work.interrupt.signal is not None:
+                raise Interrupted(f"cannot upgrade {jail}: interrupted by {work.interrupt.signal} before it was begun")
+            plan = work.session.requests.upgrade(jail, to)
+            if plan is None:
+                tally.alike.append(jail)
+                continue
+            outcome = work.session.engine.execute(plan, purpose)
+        except RootswapError as error:
+            tally.failed[jail] = error
+            break
+        tally.done.append((plan, outcome))
         if outcome.state is not State.COMMITTED:
             break
-    return done
+    return tally
 
 
-def _all_at_once(work: "Work", plans: "Sequence[Plan]", purpose: "Purpose") -> "list[tuple[Plan, Outcome]]":
+def _all_at_once(work: "Work", plans: "Sequence[Plan]", purpose: "Purpose") -> _Tally:
     """One thread for each jail on the one engine; the worst end comes first, for it decides the exit code."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from ledger.errors import RootswapError
     from ledger.lifecycle import State
 
+    tally = _Tally()
     if not plans:
-        return []
+        return tally
     with ThreadPoolExecutor(len(plans), thread_name_prefix="upgrade") as threads:
         futures = [(plan, threads.submit(work.session.engine.execute, plan, purpose)) for plan in plans]
-    done = [(plan, future.result()) for plan, future in futures]
+    for plan, future in futures:
+        try:
+            tally.done.append((plan, future.result()))
+        except RootswapError as error:
+            tally.failed[plan.target.partition(":")[2]] = error
     badness = {State.STUCK: 0, State.ROLLED_BACK: 1, State.REJECTED: 1, State.COMMITTED: 2}
-    return sorted(done, key=lambda one: badness[one[1].state])
+    tally.done.sort(key=lambda one: badness[one[1].state])
+    return tally

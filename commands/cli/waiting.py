@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WaitingLine:
-    """A plan (``planned``, ``approved``, ``expired``) or an emergency (``owed``, ``overdue``).
+    """A plan (``planned``, ``approved``, ``expired``, ``stale``) or an emergency (``owed``, ``overdue``).
 
-    ``until`` is when the plan expires, or when the approval is due; ``by`` has planned or begun it.
+    ``until`` is when the plan expires, or when the approval is due; ``by`` has planned or begun it. A plan is stale
+    when its target was changed since it was made, by ``overtaken_by``: then it cannot be run any more.
     """
 
     transaction: str
@@ -32,6 +33,7 @@ class WaitingLine:
     required: bool
     reason: str | None
     ticket: str | None
+    overtaken_by: str | None = None
 
     @property
     def remedy(self) -> str:
@@ -40,11 +42,13 @@ class WaitingLine:
             case "approved":
                 return f"rootswap run {self.transaction}"
             case "expired":
-                return f"rootswap reject {self.transaction} --reason …, and plan it anew"
+                return f'rootswap reject {self.transaction} --reason "expired"'
+            case "stale":
+                return f'rootswap reject {self.transaction} --reason "stale"'
             case "planned" if not self.required:
                 return f"rootswap run {self.transaction}"
             case _:
-                return f"another login: rootswap approve {self.transaction} --reason …"
+                return f'another login: rootswap approve {self.transaction} --reason "…"'
 
     def sentence(self, utc: bool) -> str:
         """For people, in one line."""
@@ -57,7 +61,10 @@ class WaitingLine:
             case "approved":
                 return f"{what}, planned by {self.by}, approved by {self.approved_by}, waits to be run until {until}"
             case "expired":
-                return f"{what}, planned by {self.by}, has expired at {until}"
+                return f"{what}, planned by {self.by}, has expired at {until}; plan it anew"
+            case "stale":
+                cause = f"transaction {self.overtaken_by} has changed {self.target.partition(':')[2]} since"
+                return f"{what}, planned by {self.by}, cannot be run any more: {cause}; plan it anew"
             case _:
                 wish = "waits for approval" if self.required else "waits to be run"
                 return f"{what}, planned by {self.by}, {wish} until {until}"
@@ -69,23 +76,25 @@ def waiting_lines(reader: "LedgerReader", now: "datetime") -> list[WaitingLine]:
 
     moment = stamp(now)
     owing = [_owing(row, next(_begun(reader, row)), moment) for row in reader.owing()]
-    return owing + [_planned(row, next(_begun(reader, row)), moment) for row in reader.waiting()]
+    return owing + [_planned(reader, row, next(_begun(reader, row)), moment) for row in reader.waiting()]
 
 
 def _begun(reader: "LedgerReader", row: "TransactionRow") -> "Iterator[AnyRecord]":
     return reader.records(after=row.begun_seq - 1, until=row.begun_seq)
 
 
-def _planned(row: "TransactionRow", record: "AnyRecord", now: str) -> WaitingLine:
+def _planned(reader: "LedgerReader", row: "TransactionRow", record: "AnyRecord", now: str) -> WaitingLine:
     from projections.fields import body, flag, inner, text
 
     event = body(record)
     until = text(event, "expires_at") or ""
+    last = reader.last_settled(row.target)
+    overtaken_by = last.transaction if last is not None and last.seq > row.begun_seq else None
     return WaitingLine(
         transaction=row.transaction,
         kind=row.kind,
         target=row.target,
-        state="expired" if now > until else row.state.value,
+        state="expired" if now > until else "stale" if overtaken_by else row.state.value,
         by=text(inner(event, "by"), "login") or "unknown",
         since=record.at,
         until=until,
@@ -93,6 +102,7 @@ def _planned(row: "TransactionRow", record: "AnyRecord", now: str) -> WaitingLin
         required=flag(event, "required") is not False,
         reason=row.reason,
         ticket=row.ticket,
+        overtaken_by=overtaken_by,
     )
 
 

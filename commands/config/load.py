@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from commands.config.checks import mistakes_in
 from commands.config.misspelt import explained
+from commands.config.salvage import mistakes_despite
 from commands.config.shapes import Config
 from commands.errors import ConfigError
 
@@ -84,7 +85,7 @@ def read(given: str | None = None) -> Reading:
     try:
         config = Config.model_validate(merged)
     except ValidationError as error:
-        found = [(path, text) for path, text in explained(error)]
+        found = [*explained(error), *mistakes_despite(merged, error)]
         return Reading(files, origin, None, _located(found, origin))
     return Reading(files, origin, config, _located(mistakes_in(config), origin))
 

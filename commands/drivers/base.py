@@ -213,6 +213,10 @@ class Mounts(Protocol):
         """Whether the topmost mount at ``path`` can be written: so its mounting was cut off, or it is not by us."""
         ...
 
+    def shown(self, path: str) -> tuple[str, ...]:
+        """What is mounted at exactly this path, the topmost last, for people."""
+        ...
+
     def mount(self, source: Source, path: str) -> None:
         """Mount ``source`` read-only at ``path``, making the directory if need be; already so is success."""
         ...
@@ -278,8 +282,8 @@ class Health(Protocol):
 class Builder(Protocol):
     """Builds and upgrades roots offline."""
 
-    def preflight(self, recipe: Recipe) -> None:
-        """Whether the recipe can be followed here. Raises ToolMissing or DriverError."""
+    def preflight(self, recipe: Recipe, base: str | None = None) -> None:
+        """Whether the recipe can be followed here, in a copy of the root ``base``. Raises DriverError."""
         ...
 
     def build(self, recipe: Recipe, root: str, cancelled: Callable[[], bool]) -> None:

@@ -8,9 +8,9 @@ chroot: a root with hostile symlinks can only hurt itself.
 import re
 from collections.abc import Callable
 
-from commands.drivers.base import Completed, Host, Recipe
+from commands.drivers.base import Host, Recipe
+from commands.drivers.build_failures import build_failure
 from commands.drivers.build_scripts import APT, INSIDE, PREPARE
-from commands.drivers.host import complaint
 from commands.drivers.trusted import require_trusted
 from commands.errors import DriverError
 
@@ -28,6 +28,13 @@ _FROM_FILE = ("tar", "script", "inside")
 _SCRIPT_BYTES = 128 * 1024 - 1
 _MIRROR = "http://deb.debian.org/debian"
 
+_APT_GET = "/usr/bin/apt-get"
+#: What to do about a root without it.
+NO_APT = (
+    'give --script FILE to `rootswap template upgrade`, or set upgrade = "script" and upgrade_script; '
+    "a new archive is taken by `rootswap template build --again`"
+)
+
 #: apt takes a name that ends in a dash as a package to remove.
 _PACKAGE = re.compile(r"[a-z0-9](?:[a-z0-9+.-]*[a-z0-9+.])?(?::[a-z0-9-]+)?(?:[=/][A-Za-z0-9.+:~-]+)?")
 _SUITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9./_-]*")
@@ -41,9 +48,14 @@ class RootBuilder:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def preflight(self, recipe: Recipe) -> None:
-        """Whether the recipe is complete, its tools are installed, and nobody but root can change its file."""
+    def preflight(self, recipe: Recipe, base: str | None = None) -> None:
+        """Whether the recipe is complete, its tools are installed, and nobody but root can change its file.
+
+        An upgrade by apt is refused where the ``base`` has none.
+        """
         check_recipe(recipe)
+        if recipe.method == "apt" and base is not None and not has_apt(self._host, base):
+            raise DriverError(f"cannot upgrade {base} by apt: there is no {_APT_GET} in it", remedy=NO_APT)
         for tool in _TOOLS[recipe.method]:
             self._host.run([tool, "--version"])
         if recipe.file is not None:
@@ -58,7 +70,7 @@ class RootBuilder:
         argv = self._argv(recipe, root)
         completed = self._host.run(argv, check=False, timeout_s=recipe.timeout_s, cancelled=cancelled)
         if completed.status != 0:
-            raise DriverError(f"cannot build the root by {recipe.method}: {telling_lines(completed)}")
+            raise build_failure(recipe, completed)
 
     def clear(self, root: str) -> None:
         """Nothing: what a build runs and mounts is in namespaces of its own, and gone with the build."""
@@ -102,6 +114,14 @@ class RootBuilder:
             raise DriverError(f"cannot use {path}: its SHA-256 is {has}, the recipe wants {recipe.sha256}")
 
 
+def has_apt(host: Host, root: str) -> bool:
+    """Whether a root can be upgraded by its own apt."""
+    try:
+        return host.stat(host.resolve_beneath(root, _APT_GET)) is not None
+    except DriverError:  # something on the way is not there, or no directory
+        return False
+
+
 def text_of(host: Host, path: str) -> str:
     """A text file of the host as an argument; empty where there is none."""
     if host.stat(path, follow=True) is None:
@@ -137,13 +157,6 @@ def check_recipe(recipe: Recipe) -> None:
             raise DriverError(f"cannot follow the recipe: {line!r} is not a package source", remedy=remedy)
     if recipe.sha256 is not None and not _SHA256.fullmatch(recipe.sha256):
         raise DriverError(f"cannot follow the recipe: {recipe.sha256!r} is not a SHA-256 in lower-case hexadecimal")
-
-
-def telling_lines(completed: Completed) -> str:
-    """What apt, dpkg or mmdebstrap themselves call an error, three lines at most; else the command's last words."""
-    lines = [line.strip() for line in completed.stderr.splitlines()]
-    errors = [line for line in lines if re.match(r"(E: |dpkg: error)", line)]
-    return "; ".join(list(dict.fromkeys(errors))[:3]) or complaint(completed)
 
 
 def parsed_dpkg_status(status: str) -> dict[str, str]:

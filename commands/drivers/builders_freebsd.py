@@ -11,8 +11,9 @@ from contextlib import suppress
 from hashlib import sha256
 
 from commands.drivers.base import Host, Recipe
+from commands.drivers.build_failures import build_failure
 from commands.drivers.build_scripts import INSIDE_FREEBSD
-from commands.drivers.builders import check_recipe, checked_script, telling_lines, text_of
+from commands.drivers.builders import check_recipe, checked_script, text_of
 from commands.drivers.jls import listed_jails
 from commands.drivers.mounts_freebsd import beneath, mounted
 from commands.drivers.trusted import require_trusted
@@ -28,7 +29,7 @@ class FreeBsdBuilder:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def preflight(self, recipe: Recipe) -> None:
+    def preflight(self, recipe: Recipe, base: str | None = None) -> None:
         """Whether the recipe is complete and one for FreeBSD, and nobody but root can change its file."""
         if recipe.method not in _HERE:
             remedy = 'use bootstrap = "tar" or "script", and upgrade = "script"'
@@ -88,7 +89,7 @@ class FreeBsdBuilder:
     def _run(self, recipe: Recipe, argv: list[str], cancelled: Callable[[], bool]) -> None:
         completed = self._host.run(argv, check=False, timeout_s=recipe.timeout_s, cancelled=cancelled)
         if completed.status != 0:
-            raise DriverError(f"cannot build the root by {recipe.method}: {telling_lines(completed)}")
+            raise build_failure(recipe, completed)
 
     def _check_sum(self, recipe: Recipe, path: str, cancelled: Callable[[], bool]) -> None:
         if recipe.sha256 is None:

@@ -13,6 +13,7 @@ from commands.drivers.first_process import root_is
 from commands.drivers.jail_layout import cgroup_of
 from commands.drivers.last_words import LastWords
 from commands.drivers.lxc_config import rendered
+from commands.drivers.netns import require_link
 from commands.drivers.trusted import require_trusted
 from commands.errors import DriverError, ToolTimedOut
 from ledger.clock import Clock, SystemClock
@@ -61,6 +62,7 @@ class LxcJails:
             raise DriverError(f"cannot run jail {jail.name}: no cgroup2 file system is mounted", remedy=remedy)
         if jail.settings is not None:
             require_trusted(self._host, jail.settings)
+        require_link(self._host, jail)
         rendered(jail, self._home(jail))
 
     def state(self, jail: JailSpec) -> JailState:

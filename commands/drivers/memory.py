@@ -20,11 +20,12 @@ from ledger.clock import Clock, SystemClock
 class MemoryWorld(World):
     """A world with drivers on it. A jail on a release that is among the ``unhealthy`` ones never gets well.
 
-    ``printed`` is what the jails have printed of late.
+    ``printed`` is what the jails have printed of late; ``lacking`` are paths that no root has.
     """
 
     unhealthy: set[str] = field(default_factory=set)
     printed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    lacking: set[str] = field(default_factory=set)
     clock: Clock = field(default_factory=SystemClock)
     cancelled: Callable[[], bool] = lambda: False
     drivers_of_jails: frozenset[str] = frozenset({"memory"})
@@ -61,6 +62,9 @@ class MemoryWorld(World):
         """A staged root is as good as its release."""
         if self.look(f"mount:{root}") is None:
             raise DriverError(f"cannot inspect the next root of {jail.name}: nothing is mounted at {root}")
+        for path in (*(volume.path for volume in jail.volumes), *jail.command[:1]):
+            if path in self.lacking:
+                raise DriverError(f"cannot run jail {jail.name} on {root}: {path} is not there")
 
 
 class MemoryMounts:
@@ -80,6 +84,11 @@ class MemoryMounts:
     def is_writable(self, path: str) -> bool:
         """See Mounts. A mount in memory is read-only from the first."""
         return False
+
+    def shown(self, path: str) -> tuple[str, ...]:
+        """See Mounts."""
+        there = self._world.look(f"mount:{path}")
+        return () if there is None else (there,)
 
     def mount(self, source: Source, path: str) -> None:
         """See Mounts."""
@@ -177,7 +186,7 @@ class MemoryBuilder:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def preflight(self, recipe: Recipe) -> None:
+    def preflight(self, recipe: Recipe, base: str | None = None) -> None:
         """See Builder."""
 
     def build(self, recipe: Recipe, root: str, cancelled: Callable[[], bool]) -> None:

@@ -53,6 +53,11 @@ class LinuxMounts:
         top = topmost(mounted(self._host), path)
         return top is not None and not top.read_only
 
+    def shown(self, path: str) -> tuple[str, ...]:
+        """What is mounted at exactly this path, the topmost last, as findmnt(8) writes it."""
+        here = (mount for mount in mounted(self._host) if mount.path == path)
+        return tuple(f"{one.source}{'' if one.root == '/' else f'[{one.root}]'} ({one.kind})" for one in here)
+
     def mount(self, source: Source, path: str) -> None:
         """Mount ``source`` read-only at ``path``. Raises Foreign when anything else is mounted there."""
         top = topmost(mounted(self._host), path)

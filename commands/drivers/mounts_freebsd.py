@@ -50,6 +50,10 @@ class FreeBsdMounts:
         top = topmost(mounted(self._host), path)
         return top is not None and not top.read_only
 
+    def shown(self, path: str) -> tuple[str, ...]:
+        """What is mounted at exactly this path, the topmost last."""
+        return tuple(f"{mount.special} ({mount.kind})" for mount in mounted(self._host) if mount.path == path)
+
     def mount(self, source: Source, path: str) -> None:
         """Mount ``source`` read-only at ``path``. Raises Foreign when anything else is mounted there."""
         top = topmost(mounted(self._host), path)

@@ -19,7 +19,7 @@ from commands.drivers.first_process import root_is
 from commands.drivers.jail_layout import cgroup_of
 from commands.drivers.kept_output import OUTPUT, keep_output, kept_bytes, kept_since, output_pipe, release_output
 from commands.drivers.last_words import LastWords
-from commands.drivers.netns import make_network, namespace_of, remove_network, require_network_tools
+from commands.drivers.netns import make_network, namespace_of, remove_network, require_link, require_network_tools
 from commands.drivers.nspawn_command import enter_command, machine_of, start_command, unit_command
 from commands.drivers.oci_config import signal_word
 from commands.drivers.trusted import require_trusted
@@ -69,6 +69,7 @@ class NspawnJails:
         for tool in (*_TOOLS, *(("systemd-run",) if self._has_systemd() else ())):
             self._host.run([tool, "--version"])
         require_network_tools(self._host, jail)
+        require_link(self._host, jail)
         if not jail.command or not jail.command[0].startswith("/"):
             raise DriverError(f"cannot run jail {jail.name}: its command is not an absolute path")
         required_mount(self._host, jail.name)

@@ -17,7 +17,7 @@ from commands.drivers.first_process import root_is
 from commands.drivers.jail_layout import cgroup_of
 from commands.drivers.kept_output import OUTPUT, into_output, keep_output, release_output
 from commands.drivers.last_words import LastWords
-from commands.drivers.netns import make_network, namespace_of, remove_network, require_network_tools
+from commands.drivers.netns import make_network, namespace_of, remove_network, require_link, require_network_tools
 from commands.drivers.oci_config import rendered, signal_word
 from commands.drivers.trusted import require_trusted
 from commands.errors import DriverError, ToolTimedOut
@@ -60,6 +60,7 @@ class OciJails:
             require_trusted(self._host, runtime)
         self._host.run([runtime, "--version"], timeout_s=_ASK_TIMEOUT_S)
         require_network_tools(self._host, jail)
+        require_link(self._host, jail)
         if not jail.command or not jail.command[0].startswith("/"):
             raise DriverError(f"cannot run jail {jail.name}: its command is not an absolute path")
         required_mount(self._host, jail.name)

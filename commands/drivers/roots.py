@@ -57,7 +57,8 @@ def _required_command(host: Host, root: str, jail: JailSpec) -> bytes:
         cause = "is not executable"
     else:
         return host.read(file)
-    raise DriverError(f"cannot run jail {jail.name} on {root}: its command {command} {cause}")
+    remedy = f"mend command of the jail, or put {command} into the template"
+    raise DriverError(f"cannot run jail {jail.name} on {root}: its command {command} {cause}", remedy=remedy)
 
 
 def path_inside(host: Host, root: str, path: str) -> str:

@@ -88,7 +88,7 @@ def _unapproved(rules: Rules, wish: Wish) -> Refused | None:
     if waited.approved_by is None and (rules.require_approval or waited.required):
         return Refused(
             f"cannot run plan {wish.transaction}: nobody has approved it yet",
-            remedy=f"another login approves it with `rootswap approve {wish.transaction} --reason …`",
+            remedy=f'another login approves it with `rootswap approve {wish.transaction} --reason "…"`',
         )
     if waited.is_self_approved and not rules.self_approval:
         return Refused(

@@ -151,7 +151,7 @@ class Recoverer:
         )
         match decision.action:
             case Action.STUCK:
-                return self._engine.get_stuck(run, f"step {number} ({step.kind}): {decision.reason}")
+                return self._engine.get_stuck(run, self._engine.found_foreign(number, step, decision.reason))
             case Action.RECORD_SUCCEEDED:
                 attempt = run.known.attempts[number - 1]
                 run.note(

@@ -53,6 +53,11 @@ class RemountRoot(Step):
         """The two releases."""
         return RootRemounted(before=self.current, after=self.target, jail=self.jail, path=self.path)
 
+    def surprise(self, on: Drivers) -> str:
+        """What is mounted there."""
+        ends = f"{self.current or 'nothing'} or {self.target or 'nothing'}"
+        return f"expected {ends}, found {listed(on.mounts.shown(self.path))}"
+
     def forward_words(self) -> str:
         """One line for people."""
         return f"mount {self.target or 'nothing'} as the root of {self.jail}, in place of {self.current or 'nothing'}"
@@ -82,6 +87,11 @@ class RemountRoot(Step):
     @staticmethod
     def _holds(on: Drivers, path: str, release: ReleaseName | None) -> bool:
         return release is not None and on.mounts.holds(path, on.storage.root_source(release))
+
+
+def listed(mounts: tuple[str, ...]) -> str:
+    """Mounts for people, the lowest first."""
+    return " and over it ".join(mounts) or "nothing"
 
 
 def mount_root(on: Drivers, release: ReleaseName, path: str) -> None:

@@ -3,6 +3,7 @@
 from typing import ClassVar, Literal
 
 from commands.drivers.base import Drivers, JailSpec, Presence
+from commands.steps.remount_root import listed
 from commands.steps.step import Phase, Step
 from ledger.facts import RootStaged
 from ledger.names import ReleaseName
@@ -41,6 +42,10 @@ class StageRoot(Step):
     def fact(self, on: Drivers) -> RootStaged:
         """What is staged where."""
         return RootStaged(before=None, after=self.release, jail=self.jail.name, release=self.release, path=self.path)
+
+    def surprise(self, on: Drivers) -> str:
+        """What is mounted at the stage."""
+        return f"expected nothing or {self.release}, found {listed(on.mounts.shown(self.path))}"
 
     def forward_words(self) -> str:
         """One line for people."""

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from commands.drivers.base import Drivers, JailSpec, JailState, Presence
 from commands.errors import DriverError, HostUnreachable
 from commands.steps.check_health import with_last_words
+from commands.steps.remount_root import listed
 from commands.steps.step import Phase, Step
 from ledger.facts import JailStarted
 from ledger.names import ReleaseName
@@ -48,6 +49,12 @@ class StartJail(Step):
     def fact(self, on: Drivers) -> JailStarted:
         """Which jail it was."""
         return JailStarted(before="stopped", after=f"running on {self.release}", jail=self.jail.name)
+
+    def surprise(self, on: Drivers) -> str:
+        """On what the jail runs."""
+        root = listed(on.mounts.shown(self.jail.root))
+        expected = f"expected {self.jail.name} to be stopped or to run on {self.release}"
+        return f"{expected}, found it running on another root; at {self.jail.root} is {root}"
 
     def forward_words(self) -> str:
         """One line for people."""

@@ -49,6 +49,10 @@ class Step(BaseModel, ABC):
     def fact(self, on: Drivers) -> FactBase:
         """What the host shows of the change, once it is PRESENT."""
 
+    def surprise(self, on: Drivers) -> str:
+        """Of what is FOREIGN, what was expected and what is there, as a clause; empty if there is no more to say."""
+        return ""
+
     @abstractmethod
     def forward_words(self) -> str:
         """What ``run`` does, as one line for people."""

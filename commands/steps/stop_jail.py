@@ -53,6 +53,13 @@ class StopJail(Step):
         """Which jail it was."""
         return JailStopped(before="running", after="stopped", jail=self.jail.name)
 
+    def was_killed(self, duration_ns: int | None) -> bool:
+        """Whether a stop that took so long had to kill: a runtime of ours does so after the timeout, and not before.
+
+        jail(8) has a timeout of its own, in jail.conf, of which nothing is known here.
+        """
+        return self.jail.driver != "jail" and duration_ns is not None and duration_ns >= self.jail.stop_timeout_s * 1e9
+
     def forward_words(self) -> str:
         """One line for people."""
         return f"stop {self.jail.name} ({self.jail.stop_signal}, killed after {self.jail.stop_timeout_s:g} s)"

@@ -12,6 +12,7 @@ from typing import TypeVar
 from commands.drivers.base import Drivers
 from commands.errors import HostUnreachable
 from commands.steps.step import Phase, Step
+from commands.transactions.cleaning import clean_up
 from commands.transactions.decide import Action, Way, choose_action
 from commands.transactions.interrupt import Interrupt
 from commands.transactions.plan import Plan, Purpose, plan_to_json
@@ -110,7 +111,7 @@ class Engine:
             return self.get_stuck(run, f"step {number} ({step.kind}) cannot be probed: {error}")
         decision = choose_action(state, way, presence)
         if decision.action is Action.STUCK:
-            return self.get_stuck(run, f"step {number} ({step.kind}{_place(step)}): {decision.reason}")
+            return self.get_stuck(run, self.found_foreign(number, step, decision.reason))
         if decision.action is Action.RECORD_UNDONE:
             run.note(StepUndone(step=number, kind=step.kind, duration_ns=None, observed=True))
             return None
@@ -118,6 +119,11 @@ class Engine:
         run.note(StepUndoStarted(step=number, kind=step.kind, attempt=attempt))
         self.flush(run)
         return self._undo(run, number, step)
+
+    def found_foreign(self, number: int, step: Step, reason: str) -> str:
+        """Why a transaction is stuck at a step: where, what was expected there, and what was found."""
+        surprise, _ = _attempt(lambda: step.surprise(self.drivers))
+        return f"step {number} ({step.kind}{_place(step)}): {reason}" + (f": {surprise}" if surprise else "")
 
     def get_stuck(self, run: Run, cause: str) -> Outcome:
         """Record that a person must decide."""
@@ -206,19 +212,10 @@ class Engine:
         run.note(event)
         outcome = self.finish(run)
         try:
-            _, trouble = _attempt(lambda: self.clean_up(run.plan))
+            _, trouble = _attempt(lambda: clean_up(self.drivers.storage, run.plan))
         except HostUnreachable as error:
             trouble = error.message
         return outcome if trouble is None else replace(outcome, warning=_joined(trouble, outcome.warning))
-
-    def clean_up(self, plan: Plan) -> bool:
-        """After the commit: destroy what the plan has put out of use. Recovery does the same for what is left."""
-        for step in plan.steps:
-            if step.kind == "retire_release":
-                self.drivers.storage.empty_trash(plan.transaction)
-            elif step.kind == "build_template" and step.base is not None:
-                self.drivers.storage.destroy_template(step.template, step.base)
-        return True
 
     def finish(self, run: Run) -> Outcome:
         """Make the last events durable, seal the ledger with them and say how the transaction stands."""

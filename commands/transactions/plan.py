@@ -91,6 +91,19 @@ class Plan(Frozen):
         return next((n for n, step in enumerate(self.steps, 1) if step.phase is Phase.SWITCH), None)
 
 
+def changed_settings(plan: Plan) -> tuple[str, ...]:
+    """What changes where a jail keeps its release: the keys of its configuration. Empty for every other plan."""
+    before, after = plan.before, plan.after
+    if not isinstance(before, JailSettled) or not isinstance(after, JailSettled):
+        return ()
+    old, new = before.deployment, after.deployment
+    if old.release != new.release:
+        return ()
+    keys = (key for key in type(new.jail).model_fields if getattr(old.jail, key) != getattr(new.jail, key))
+    named = tuple("environment_file" if key == "secrets" else key for key in keys)
+    return named if old.checks == new.checks else (*named, "health")
+
+
 class Purpose(Frozen):
     """Why a transaction is made, in the words of the one who makes it."""
 

@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 from commands.config import Config
 from commands.drivers.base import Drivers, JailState, PoolSpec, Presence
-from commands.errors import Refused, TransactionIsStuck, UsageError, how_to_resolve
+from commands.drivers.stray import stray_mount
+from commands.errors import Refused, TransactionIsStuck, UsageError
+from commands.remedies import for_stuck
 from commands.transactions.plan import (
     Deployment,
     JailSettled,
-    Plan,
     PoolSettled,
     TemplateSettled,
     jail_settled,
@@ -95,6 +96,7 @@ class Preflight:
             self._require_same_place(settled, new)
             self._require_no_drift(settled, layers)
             running = self._runs(settled.deployment)
+            self._require_fitting(settled, new, layers)
         return Seen(running=running, mounted=layers > 0, volumes=self._volumes(new, settled))
 
     def _runs(self, deployed: Deployment) -> bool:
@@ -136,10 +138,9 @@ class Preflight:
             if status.target != target:
                 continue
             if status.state is State.STUCK:
-                look = f"look at `rootswap tx show {transaction}`, mend the host"
                 raise TransactionIsStuck(
-                    f"cannot change {target}: transaction {transaction} is stuck",
-                    remedy=f"{look}, then {how_to_resolve(transaction)}",
+                    f"cannot change {target}: transaction {transaction} is stuck: {status.cause}",
+                    remedy=for_stuck(transaction),
                 )
             raise TargetBusy(
                 f"cannot change {target}: transaction {transaction} is open", remedy="run `rootswap recover`"
@@ -240,15 +241,21 @@ class Preflight:
                 remedy="put state_directory back as it was",
             )
 
+    def _require_fitting(self, settled: JailSettled, new: Deployment, layers: int) -> None:
+        """A root that stays is not staged: whether the new configuration fits it is looked at here, before any stop."""
+        if layers and settled.deployment.release == new.release and settled.deployment != new:
+            self._drivers.inspect_root(new.jail.root, new.jail)
+
     def _require_no_drift(self, settled: JailSettled, layers: int) -> None:
         now = settled.deployment
         source = self._drivers.storage.root_source(now.release)
-        if layers > 1 or (layers == 1 and not self._drivers.mounts.holds(now.jail.root, source)):
+        runtime = self._drivers.jails[now.jail.driver]
+        stray = stray_mount(self._drivers, now.jail, source, layers, runs=settled.running)
+        if stray is not None:
             raise Refused(
                 f"cannot change {now.jail.name}: what is mounted at {now.jail.root} is not {now.release}",
-                remedy="look at it with `mount`, unmount it and run `rootswap recover`",
+                remedy=f"look at it with `mount`, then `{stray}`",
             )
-        runtime = self._drivers.jails[now.jail.driver]
         state = runtime.state(now.jail)
         if state is JailState.STOPPED:
             return
@@ -282,12 +289,6 @@ class Preflight:
                     f"cannot destroy release {release}: open transaction {transaction} uses it",
                     remedy="run `rootswap recover`",
                 )
-
-    def _with_recipe_checked(self, plan: Plan) -> Plan:
-        for step in plan.steps:
-            if step.kind == "build_template":
-                self._drivers.builder.preflight(step.recipe)
-        return plan
 
 
 def _differences(created: PoolSpec, configured: PoolSpec) -> str:

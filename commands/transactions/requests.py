@@ -83,15 +83,16 @@ class Requests(Preflight):
             )
         return plan_init(self._new_id(), self._config)
 
-    def build(self, template: str) -> Plan:
-        """Build a template from nothing."""
+    def build(self, template: str, *, again: bool = False) -> Plan:
+        """Build a template from nothing; ``again``, though it is there: jails stay on the releases that were taken."""
         self._config.find_template(template)
         self._require_ready(f"template:{template}")
         settled = self._template(template)
-        if settled is not None and self._head_is_there(template, settled):
+        if settled is not None and not again and self._head_is_there(template, settled):
             raise Refused(
                 f"cannot build template {template}: it is already there",
-                remedy=f"upgrade it with `rootswap template upgrade {template}`",
+                remedy=f"upgrade it with `rootswap template upgrade {template}`, or build it anew, as from a new "
+                f"archive, with `rootswap template build {template} --again`",
             )
         self._require_space()
         plan = plan_build(self._new_id(), self._config, template, settled)
@@ -191,3 +192,10 @@ class Requests(Preflight):
                 self._require_unused(release, target.partition(":")[2], settled)
         self._require_not_planned(release)
         return plan_destroy_release(self._new_id(), release)
+
+    def _with_recipe_checked(self, plan: Plan) -> Plan:
+        for step in plan.steps:
+            if step.kind == "build_template":
+                base = None if step.base is None else self._drivers.storage.template_path(step.template, step.base)
+                self._drivers.builder.preflight(step.recipe, base)
+        return plan

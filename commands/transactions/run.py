@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from commands.errors import Interrupted, TransactionFailed, TransactionIsStuck, how_to_resolve
+from commands.errors import Interrupted, TransactionFailed, TransactionIsStuck
+from commands.remedies import for_stuck
 from commands.transactions.plan import JailSettled, Plan
 from ledger.errors import LedgerUnusable
 from ledger.events import TransactionEvent
@@ -71,8 +72,7 @@ class Outcome:
         if self.state is State.STUCK:
             raise TransactionIsStuck(
                 f"cannot finish transaction {self.transaction} of {self.target}, nor take it back: {self.cause}",
-                remedy=f"look at `rootswap tx show {self.transaction}`, mend the host, then "
-                f"{how_to_resolve(self.transaction)}",
+                remedy=for_stuck(self.transaction),
             )
         error = Interrupted if self.interrupted else TransactionFailed
         raise error(

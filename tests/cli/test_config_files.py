@@ -68,7 +68,8 @@ def test_a_file_that_is_not_utf_8_is_named_with_its_line(fast_directory: Path) -
     ("text", "mistake"),
     [
         ("stat_directory = '/x'", "stat_directory: unknown key; did you mean state_directory?"),
-        ("[jail.web]\ntemplate='t'\ncommand=['/x']\nhelth=1", "jail.web.helth: unknown key; did you mean health?"),
+        ("[template.t]\nbootstrap='tar'\nfile='/x'\n[jail.web]\ntemplate='t'\ncommand=['/x']\nhelth=1",
+         "jail.web.helth: unknown key; did you mean health?"),
         ("[storage]\nzzz = 1", "storage.zzz: unknown key; known here: dataset, driver, file_system, image, keep_free, "
          "path, root_size, size, thin_pool, volume_size"),
         ("[storage]\nsize = '12 apples'", "storage.size: '12 apples' is not a size: a number and one of K, M, G, T, "
@@ -213,3 +214,56 @@ def test_root_obeys_no_file_that_others_can_change(fast_directory: Path) -> None
 @pytest.mark.parametrize("spelt", ["/srv/rootswap/", "//srv//rootswap", "/srv/./rootswap"])
 def test_a_place_has_one_spelling(spelt: str) -> None:
     assert Config(state_directory=spelt).state_directory == "/srv/rootswap"
+
+
+def test_wrong_shapes_do_not_hide_other_mistakes_and_make_none_up(fast_directory: Path) -> None:
+    text = """
+        [storage]
+        path = "/pool"
+        size = "many"
+        [template.good]
+        bootstrap = "tar"
+        [template.bad]
+        bootstrap = "tarball"
+        [jail.one]
+        template = "bad"
+        command = ["bin/sh"]
+        comand = 1
+        [jail.one.network]
+        kind = "veth"
+        address = 7
+        gateway = "10.0.0.1"
+        [jail.two]
+        template = "none"
+        driver = "ocii"
+        runtime = "crun"
+        command = ["/bin/sh"]
+        [jail.three]
+        template = "good"
+        command = ["/bin/sh", 3]
+        [jail.four]
+        template = "nowhere"
+        command = ["/bin/sh"]
+        quotas = { log = "1G" }
+        volumes = { log = "/var/log" }
+    """
+    found = mistakes(fast_directory, text)
+    keys = sorted(one.partition(": ")[0] for one in found)
+    assert keys == [
+        "jail.four.template",
+        "jail.one.comand",
+        "jail.one.command",
+        "jail.one.network.address",
+        "jail.three.command.1",
+        "jail.two.driver",
+        "storage.size",
+        "template.bad.bootstrap",
+        "template.good.file",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["jail = 3\n", "template = []\n[jail.web]\ntemplate = 1\n", "[jail]\nweb = 1\n[policy]\n"]
+)
+def test_a_table_that_is_none_is_told_and_survived(fast_directory: Path, text: str) -> None:
+    assert mistakes(fast_directory, text)

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from commands.cli import progress
+from commands.cli.plain import wrapped
 from tests.cli.bench import Bench
 
 
@@ -77,3 +78,27 @@ def test_a_live_line_is_drawn_on_a_terminal(bench: Bench, monkeypatch: pytest.Mo
     assert "\r[web " in drawn
     assert re.search(r"start_jail … \d+\.\d s, down \d", drawn)
     assert drawn.rstrip("\r\n").endswith("\x1b[K")
+
+
+def test_a_jail_that_had_to_be_killed_is_told(bench: Bench) -> None:
+    bench.settle()
+    bench.configure(bench.config.read_text().replace("[jail.web]", "[jail.web]\nstop_timeout_s = 0.05"))
+    assert bench.run("upgrade", "web").code == 0
+
+    def heed_no_signal(point: str) -> None:
+        if point.startswith("before dropping jail:web"):
+            bench.world.clock.sleep(0.05)
+
+    assert bench.run("template", "upgrade", "debian").code == 0
+    assert ", killed" not in bench.run("upgrade", "web").err
+    bench.gate = heed_no_signal
+    told = next(line for line in bench.run("rollback", "web").err.splitlines() if "stop_jail" in line)
+    assert told.endswith(", killed: it did not end by SIGTERM within 0.05 s")
+
+
+def test_prose_is_wrapped_at_its_words_under_its_beginning() -> None:
+    line = "   1  mount debian@vn6b2art at /var/lib/rootswap/jails/web/stage and check it while web still serves"
+    told = wrapped(line, 60).splitlines()
+    assert " ".join(part.strip() for part in told) == line.strip()
+    assert max(map(len, told)) <= 60 and all(part.startswith("      ") for part in told[1:])
+    assert wrapped(line, 200) == line

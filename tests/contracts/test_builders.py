@@ -132,8 +132,16 @@ def test_no_daemon_may_start_and_a_policy_of_the_root_is_left_alone(
 
 def test_a_failure_is_told_in_the_last_words_of_the_script_and_what_covered_is_gone(root: Path, tmp_path: Path) -> None:
     before = files(root)
-    with pytest.raises(DriverError, match="cannot build the root by inside: nothing works here"):
-        inside(tmp_path, root, "echo nothing works here >&2; exit 3")
+    with pytest.raises(DriverError, match=r"by inside: /\S+ ended with exit status 3: nothing works here$") as caught:
+        inside(
+            tmp_path,
+            root,
+            "n=0; while [ $n -lt 30 ]; do n=$((n + 1)); echo $n; done; "
+            "printf 'rang \\a\\n'; echo nothing works here >&2; exit 3",
+        )
+    told = caught.value.remedy.splitlines()
+    assert (told[0], len(told)) == ("it printed last:", 21)
+    assert [line.strip() for line in told[-3:]] == ["30", "rang ?", "nothing works here"]
     assert files(root) == before
 
 
@@ -237,7 +245,7 @@ def test_sources_behind_a_symlink_are_not_written_outside(root: Path, outside: P
 
 def test_a_failure_of_apt_is_told_in_its_own_errors(root: Path) -> None:
     with_apt(root, status=100, complaint="W: much else\nE: Unable to locate package x\nW: and more")
-    with pytest.raises(DriverError, match=r"by apt: E: Unable to locate package x$"):
+    with pytest.raises(DriverError, match=r"by apt: exit status 100: E: Unable to locate package x$"):
         BUILDER.build(Recipe(method="apt"), str(root), never)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from commands.drivers.base import Completed, Recipe
-from commands.drivers.builders import RootBuilder, check_recipe, parsed_dpkg_status, telling_lines
+from commands.drivers.build_failures import build_failure, telling_lines
+from commands.drivers.builders import RootBuilder, check_recipe, parsed_dpkg_status
 from commands.drivers.host import LocalHost
 from commands.errors import DriverError
 
@@ -102,7 +103,17 @@ def test_apts_own_errors_are_told_and_else_the_last_words() -> None:
     expected = "E: first; dpkg: error processing package y (--configure):; E: third"
     assert telling_lines(Completed(100, "", said)) == expected
     assert telling_lines(Completed(2, "", "one\ntwo\n")) == "one; two"
-    assert telling_lines(Completed(2, "", "")) == "its exit status was 2"
+    assert telling_lines(Completed(2, "", "")) == ""
+
+
+def test_a_failed_build_says_what_ended_how_and_bounds_what_it_quotes() -> None:
+    script = recipe(method="inside", file="/etc/rootswap/up.sh")
+    silent = build_failure(script, Completed(7, "", ""))
+    assert silent.message == "cannot build the root by inside: /etc/rootswap/up.sh ended with exit status 7"
+    assert silent.remedy == "it printed nothing"
+    killed = build_failure(recipe(method="apt"), Completed(-9, "", f"{'x' * 5000}\n"))
+    assert killed.message.startswith("cannot build the root by apt: killed by signal 9: xxx")
+    assert max(len(killed.message), len(killed.remedy)) < 300
 
 
 @pytest.mark.parametrize("path", ["relative", "/tmp/../etc/passwd", "/nowhere/at/all", "/etc", "/etc/mtab"])

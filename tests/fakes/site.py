@@ -55,7 +55,7 @@ class TreeBuilder:
     def __init__(self, world: FakeFreeBSD) -> None:
         self._world = world
 
-    def preflight(self, recipe: Recipe) -> None:
+    def preflight(self, recipe: Recipe, base: str | None = None) -> None:
         """See Builder."""
 
     def build(self, recipe: Recipe, root: str, cancelled: Callable[[], bool]) -> None:

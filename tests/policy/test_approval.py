@@ -162,7 +162,7 @@ def test_plans_and_status_show_what_waits(office: Office) -> None:
     assert (shown.code, f"{transaction}  upgrade of jail:web, planned by paul, waits for approval" in shown.out) == (
         0, True
     )  # fmt: skip
-    assert f"→ another login: rootswap approve {transaction} --reason …" in shown.out
+    assert f'→ another login: rootswap approve {transaction} --reason "…"' in shown.out
     assert (line["transaction"], line["state"], line["by"], line["reason"]) == (
         transaction, "planned", "paul", "CVE-2026-1"
     )  # fmt: skip

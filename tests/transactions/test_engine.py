@@ -259,6 +259,8 @@ def test_a_foreign_root_gets_the_transaction_stuck_and_blocks_its_target(site: S
     get_stuck(site)
     with site.session() as session, pytest.raises(TransactionIsStuck) as caught:
         session.requests.upgrade("web", None)
+    told = "at /memory/jails/web/root): what is there is neither the former nor the planned state: expected "
+    assert f"{told}debian@00000001 or debian@00000003, found somebody else's disk" in caught.value.message
     assert "resolve" in caught.value.remedy
     with site.session() as session:
         first = len(session.ledger.open_transactions())
@@ -391,6 +393,26 @@ def test_a_changed_configuration_is_brought_in_without_touching_the_root(site: S
         assert session.requests.upgrade("web", "debian@00000001") is None
 
 
+@pytest.mark.parametrize("change", [{"volumes": {"log": "/srv/log"}}, {"command": ("/opt/new",)}])
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_configuration_that_does_not_fit_the_root_is_refused_before_anything_is_touched(
+    site: Site, change: dict[str, object], is_stopped: bool
+) -> None:
+    if is_stopped:
+        site.run(lambda session: session.requests.stop("web")).raise_unless_committed()
+    site.config = CONFIG.model_copy(
+        update={"jail": {**CONFIG.jail, "web": CONFIG.jail["web"].model_copy(update=change)}}
+    )
+    site.world.lacking |= {"/srv/log", "/opt/new"}
+    before, seen = site.host(), len(site.observed)
+    with site.session() as session, pytest.raises(DriverError, match=r"/srv/log|/opt/new"):
+        session.requests.upgrade("web", "debian@00000001")
+    assert site.host() == before
+    assert len(site.observed) == seen
+    site.world.lacking.clear()
+    site.run(lambda session: session.requests.upgrade("web", "debian@00000001")).raise_unless_committed()
+
+
 def test_every_plan_of_a_jail_can_be_rehearsed(site: Site) -> None:
     with site.session() as session:
         rehearse(upgrade(session))
@@ -496,6 +518,19 @@ def test_a_roll_back_to_a_jail_that_was_down_says_so(site: Site) -> None:
 def test_a_template_whose_head_is_lost_can_be_built_anew(site: Site) -> None:
     del site.world.state["template:debian:00000003"]
     site.run(lambda session: session.requests.build("debian")).raise_unless_committed()
+
+
+def test_a_template_is_built_anew_when_asked_and_jails_stay_on_their_releases(site: Site) -> None:
+    with site.session() as session, pytest.raises(Refused, match="already there") as caught:
+        session.requests.build("debian")
+    assert "rootswap template build debian --again" in caught.value.remedy
+    head = next(head for key in site.world.state if key.startswith("template:debian:") for head in [key[16:]])
+    site.run(lambda session: session.requests.build("debian", again=True)).raise_unless_committed()
+    heads = [key[16:] for key in site.world.state if key.startswith("template:debian:")]
+    assert len(heads) == 1 and heads != [head]
+    assert release_of(site, "web") == "debian@00000001"
+    site.run(upgrade).raise_unless_committed()
+    assert release_of(site, "web") == f"debian@{heads[0]}"
 
 
 def test_an_empty_release_is_not_the_latest_one(site: Site) -> None:

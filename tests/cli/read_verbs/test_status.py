@@ -1,6 +1,8 @@
 """``status``, and what all read verbs say to those who cannot be answered."""
 
 import os
+from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
 from tempfile import gettempdir
@@ -8,7 +10,7 @@ from tempfile import gettempdir
 import pytest
 
 from tests.cli.read_verbs.stories import Run, ask, crash_in_the_middle, data, get_stuck, leave, upgrade
-from tests.site import Site
+from tests.site import FakeClock, Site
 
 
 def test_status_shows_pool_templates_and_jails(site: Site, run: Run) -> None:
@@ -45,7 +47,12 @@ def test_status_marks_a_jail_that_is_not_as_recorded(site: Site, run: Run) -> No
 def test_status_marks_a_root_that_is_not_the_recorded_one(site: Site, run: Run) -> None:
     root = f"mount:{site.config.state_directory}/jails/web/root"
     site.world.put(root, "somebody else's")
-    assert "another root than debian@00000001 is mounted" in run("status")[1]
+    path = root.removeprefix("mount:")
+    told = f"another root than debian@00000001 is mounted at {path} → umount {path} && rootswap recover\n"
+    assert told in run("status")[1]
+    site.world.put("jail:web", "somebody else's")
+    stop, start = "rootswap jail stop web", "rootswap jail start web"
+    assert f"→ {stop} && umount {path} && rootswap recover && {start}\n" in run("status")[1]
     site.world.drop(root)
     assert "nothing is mounted at" in run("status")[1]
 
@@ -70,7 +77,19 @@ def test_status_sends_an_interrupted_transaction_to_recover(site: Site, run: Run
 def test_status_sends_a_running_transaction_to_watch(site: Site, run: Run) -> None:
     crash_in_the_middle(site)
     with site.session():
-        assert "is at work: rootswap tx watch 00000004" in run("status")[1]
+        assert "is at work: `rootswap tx watch 00000004`" in run("status")[1]
+
+
+@pytest.mark.parametrize("story", [crash_in_the_middle, get_stuck])
+def test_status_and_doctor_name_the_same_remedy(site: Site, run: Run, story: Callable[[Site], None]) -> None:
+    story(site)
+    remedy = next(line for line in run("status")[1].splitlines() if line.startswith("  → "))[4:]
+    told = run("doctor")[1].splitlines()
+    at = next(n for n, line in enumerate(told) if line.startswith("transactions "))
+    assert told[at + 1] == f"  remedy: {remedy}"
+    at = next(n for n, line in enumerate(told) if line.startswith("jail web "))
+    assert told[at + 1] == "  remedy: a transaction is open on it"
+    assert "…" not in remedy.replace('"…"', "")
 
 
 def test_status_exits_with_3_when_a_person_must_decide(site: Site, run: Run) -> None:
@@ -117,3 +136,19 @@ def test_who_may_not_read_the_ledger_is_told_so(site: Site, run: Run, config: Pa
     for code, out, err in answers:
         assert (code, out) == (77, "")
         assert "as this user" in err and "sudo" in err
+
+
+def test_a_plan_whose_target_was_changed_since_is_not_offered_to_be_run(site: Site, run: Run) -> None:
+    assert isinstance(site.world.clock, FakeClock)
+    site.world.clock.moment = datetime.now(UTC)  # as the command line has it, else the plan has expired
+    plan = site.approve(upgrade)
+    leave(site)
+    assert f"→ rootswap run {plan}\n" in run("status")[1]
+    site.run(lambda session: session.requests.stop("web")).raise_unless_committed()
+    leave(site)
+    told = run("status")[1]
+    assert f"rootswap run {plan}" not in told
+    assert "cannot be run any more: transaction " in told and " has changed web since" in told
+    assert f'→ rootswap reject {plan} --reason "stale"\n' in told
+    (waiting,) = data(run("plans", "--json"))
+    assert (waiting["state"], waiting["overtaken_by"] is not None) == ("stale", True)
