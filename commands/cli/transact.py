@@ -157,7 +157,8 @@ def sentence(plan: Plan, outcome: Outcome) -> str:
         case "start" | "stop":
             told = f"{name} {'runs' if plan.kind == 'start' else 'is stopped'}"
         case "destroy-release":
-            told = f"{_destroyed(plan)} is destroyed"
+            is_new = any(step.kind == "retire_release" for step in plan.steps)
+            told = f"{plan.released} {'is destroyed' if is_new else 'was gone already, and is struck off'}"
         case _:
             assert_never(plan.kind)
     down = "" if outcome.downtime_ns is None else f", down for {output.milliseconds(outcome.downtime_ns)}"
@@ -167,10 +168,6 @@ def sentence(plan: Plan, outcome: Outcome) -> str:
 def name_of(plan: Plan) -> str:
     """What the plan changes, as people call it."""
     return plan.target.partition(":")[2]
-
-
-def _destroyed(plan: Plan) -> str:
-    return ", ".join(step.release for step in plan.steps if step.kind == "retire_release")
 
 
 def release_of(plan: Plan) -> str | None:

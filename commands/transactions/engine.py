@@ -216,6 +216,8 @@ class Engine:
         for step in plan.steps:
             if step.kind == "retire_release":
                 self.drivers.storage.empty_trash(plan.transaction)
+            elif step.kind == "forget_release":
+                self.drivers.storage.destroy_release(step.release)
             elif step.kind == "build_template" and step.base is not None:
                 self.drivers.storage.destroy_template(step.template, step.base)
         return True
