@@ -33,6 +33,11 @@ from ledger.events import JsonObject
 from ledger.lifecycle import State
 
 CHANGES_PENDING = 10
+#: What is to be said when nothing beside the ledger tells how far it went.
+FORGOTTEN = (
+    "what the key signed last (keys/*.signed) was not there, so an older copy of the ledger would not have been "
+    "noticed; hold it against a checkpoint kept elsewhere: rootswap audit verify --since FILE"
+)
 
 Request = Callable[[Session], Plan | None]
 Say = Callable[[str], None]
@@ -73,6 +78,8 @@ def at_work(ctx: typer.Context, opener: Opener | None = None, *, begins: bool = 
 
     opened = (opener or open_or_explain)(config, interrupt, observe, progress.say)
     with progress, watched(interrupt, progress, course), opened as session:
+        if session.sealed is not None and session.sealed.forgot:
+            output.note(f"rootswap: warning: {FORGOTTEN}")
         if begins and session.sealed is not None:
             session.sealed.require_copies()
         yield Work(session, interrupt)
