@@ -48,14 +48,14 @@ def verify(
     from ledger.vouch import Evidence
 
     config = options.read_config(ctx)
-    evidence = Evidence(
-        checker=SshChecker(LocalHost()),
-        seals=tuple(kept.seal(file) for file in sealed_by or ()),
-        checkpoints=(*map(kept.checkpoint, since or ()), *kept.signed_last(config)),
-        pinned=None if key is None else kept.public(key),
-        every_signature=every_signature,
-    )
     with open_ledger(config) as reader, remembered(config) as reports:
+        evidence = Evidence(
+            checker=SshChecker(LocalHost()),
+            seals=tuple(kept.seal(file) for file in sealed_by or ()),
+            checkpoints=(*map(kept.checkpoint, since or ()), *kept.signed_last(config)),
+            pinned=None if key is None else kept.public(key),
+            every_signature=every_signature,
+        )
         report = reader.verify(evidence)
         reports.append(report)
     is_remembered = bool(since or sealed_by) or kept.is_remembered(config, report)

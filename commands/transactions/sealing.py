@@ -183,5 +183,5 @@ def _parse(text: str) -> Checkpoint:
     except ValueError as error:
         raise DriverError(
             f"what was signed or copied last (keys/*.signed, sinks/*) is not a checkpoint: {error}; "
-            "hold the ledger against a checkpoint kept elsewhere (`rootswap audit verify --since`), then remove the file"
+            "hold the ledger against a checkpoint kept elsewhere (`rootswap audit verify --since`), then remove it"
         ) from error
