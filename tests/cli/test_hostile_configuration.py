@@ -1,4 +1,4 @@
-"""Configurations that were made to do harm, and files that are none: one sentence each, with file, key and exit code."""
+"""Configurations made to do harm, and files that are none: one sentence each, with file, key and exit code."""
 
 import os
 import subprocess
@@ -58,7 +58,8 @@ def test_a_relative_path_from_a_directory_that_is_gone_is_told(tmp_path: Path) -
         (JAIL + 'network = { kind = "veth", link = "br0\\r" }',
          f"jail.web.network.link: it has the control character '\\r'; {CONTROL}"),
         (JAIL + 'network = { kind = "veth", link = "../br0" }',
-         "jail.web.network.link: '../br0' is not the name of a network interface: at most 15 characters, none of / : %"),
+         "jail.web.network.link: '../br0' is not the name of a network interface: at most 15 characters, none of "
+         "/ : %"),
         (JAIL + 'network = { kind = "veth", interface = "a-name-that-is-too-long" }',
          "jail.web.network.interface: 'a-name-that-is-too-long' is not the name of a network interface: at most 15 "
          "characters, none of / : %"),
