@@ -40,6 +40,8 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON3) -m venv --clear $(VENV)
 	$(PIP) install --require-hashes --no-deps -r requirements.lock
 	$(PIP) install --no-build-isolation --no-deps --no-index -e .
+	@# Root runs it: nothing is imported from where PYTHONPATH, PYTHONHOME or the user's own site-packages lead.
+	@sed '1s|^\(#!/.*/python[0-9.]*\)$$|\1 -I|' $(VENV)/bin/rootswap > $(STAMP) && cat $(STAMP) > $(VENV)/bin/rootswap
 	$(PIP) check
 	@touch $@
 

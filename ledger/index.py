@@ -174,6 +174,11 @@ def owing_rows(connection: sqlite3.Connection) -> list[TransactionRow]:
     return select_transactions(connection, _OWING)
 
 
+def rows_of(connection: sqlite3.Connection, target: str) -> list[TransactionRow]:
+    """Every transaction of ``target``, newest first."""
+    return select_transactions(connection, "WHERE target = ? ORDER BY begun_seq DESC", (target,))
+
+
 def select_transactions(
     connection: sqlite3.Connection, tail: str, parameters: tuple[int | str, ...] = ()
 ) -> list[TransactionRow]:

@@ -15,6 +15,7 @@ SQLite before 3.51.3 (3.50.7, 3.44.6) can lose commits when two connections writ
 checkpoints stay on that connection, and readers open read-only and cannot checkpoint: the bug has no second party.
 """
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable
@@ -30,6 +31,9 @@ USER_VERSION = 1
 OLDEST_SQLITE = (3, 37, 0)
 OLDEST_SQLITE_UTILS = (4, 2)
 BUSY_TIMEOUT_S = 5.0
+#: What SQLite makes for its shared index, which grows in steps of half of that; with less than the other, we try.
+_INDEX_BYTES = 64 << 10
+_LOW_BYTES = 8 << 20
 #: Remedies.
 _NO_LEDGER = "run `rootswap init`; if there was one, put its copy back first"
 MAKE_ROOM = "make room on the file system of the ledger, then run it again"
@@ -142,7 +146,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     """A read-only connection, which neither writes nor checkpoints.
 
     Raises LedgerUnusable on a read-only file system with a write-ahead log beside the ledger: the log may hold
-    records that cannot be read there.
+    records that cannot be read there, and on one that is full.
     """
     options = "mode=ro"
     if os.statvfs(path.parent).f_flag & os.ST_RDONLY:
@@ -153,6 +157,8 @@ def connect_reader(path: Path) -> sqlite3.Connection:
                 remedy="copy the ledger directory to a writable place and read the copy",
             )
         options = "mode=ro&immutable=1"
+    elif _is_full(path.parent):
+        raise LedgerUnusable(f"cannot read ledger {path}: its file system is full", remedy=MAKE_ROOM)
     uri = f"{path.absolute().as_uri()}?{options}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
     for pragma in _READER_PRAGMAS:
@@ -260,3 +266,24 @@ def explain(error: sqlite3.Error, action: str, failure: type[LedgerError] = Ledg
             return failure(message, remedy="another program holds the database: end it (fuser ledger.db)")
         case _:
             return failure(message, remedy="look for disk errors in the kernel's log")
+
+
+def _is_full(directory: Path) -> bool:
+    """Whether SQLite's shared index finds no room.
+
+    It is mapped memory, and on a full Btrfs to touch it, even to read, is not an error but a SIGBUS. Where little room
+    is left we try, in a file without a name, for what is reported as free cannot be relied on.
+    """
+    found = os.statvfs(directory)
+    if found.f_bavail * found.f_frsize >= _LOW_BYTES:
+        return False
+    try:
+        probe = os.open(directory, os.O_WRONLY | os.O_TMPFILE, 0o600)
+        try:
+            return os.write(probe, bytes(_INDEX_BYTES)) < _INDEX_BYTES
+        finally:
+            os.close(probe)
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    except AttributeError:  # FreeBSD has no such files, and no Btrfs
+        return found.f_bavail * found.f_frsize < _INDEX_BYTES

@@ -187,11 +187,9 @@ class LedgerWriter:
 
     def status(self, transaction: str) -> TransactionStatus:
         """Where ``transaction`` stands; raises UnknownTransaction."""
-        with self._working("read the ledger"):
-            stream = self._find(transaction)
-            if stream is None:
-                raise _unknown(transaction)
-            return stream.status
+        if (found := self.find_status(transaction)) is None:
+            raise _unknown(transaction)
+        return found
 
     def find_status(self, transaction: str) -> TransactionStatus | None:
         """Where ``transaction`` stands; None if there is none of that name."""
@@ -213,6 +211,11 @@ class LedgerWriter:
             streams = sorted(self._streams.values(), key=lambda stream: stream.begun_seq)
             return {stream.transaction: stream.status for stream in streams}
 
+    def transactions_of(self, target: str) -> list[TransactionRow]:
+        """Every transaction of ``target``, whatever became of it, newest first."""
+        with self._working("read the ledger"):
+            return index.rows_of(self._store.connection, target)
+
     def waiting(self) -> list[TransactionRow]:
         """The plans that wait to be approved or run, oldest first."""
         with self._working("read the ledger"):
@@ -230,9 +233,7 @@ class LedgerWriter:
 
     def settled(self, target: str) -> JsonObject | None:
         """The state in which the last transaction that ended left ``target``; None if nothing is known or left."""
-        with self._working("read the ledger"):
-            found = index.target_rows(self._store.connection, target)
-            return index.settled_states(found).get(target)
+        return found.state if (found := self.last_settled(target)) else None
 
     def settled_targets(self) -> dict[str, JsonObject]:
         """The settled state of every target of which something is there."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
 from commands.cli.output import FULL, Format, lost, note, show_error, silence
-from commands.errors import OutputLost
+from commands.errors import NotRoot, OutputLost, UsageError
 from ledger.errors import RootswapError
 
 USAGE = 2
@@ -83,13 +83,32 @@ def _run(words: Sequence[str], format: Format) -> int:
     except BrokenPipeError:
         return 0
     except OSError as error:
-        # What the parser prints by itself (help, version) has not come through ``output``.
-        if error.errno not in FULL or error.filename is not None:
-            return _report_bug(format, error)
-        return _fail(format, lost(error))
+        return _fail_outside(format, error)
     except Exception as error:  # noqa: BLE001 a person gets a sentence, never a traceback
         return _report_bug(format, error)
     return result if isinstance(result, int) else 0
+
+
+def _fail_outside(format: Format, error: OSError) -> int:
+    """An error of the system that nobody has met before it came here."""
+    # What the parser prints by itself (help, version) has not come through ``output``.
+    if error.errno in FULL and error.filename is None:
+        return _fail(format, lost(error))
+    if isinstance(error, PermissionError) and os.geteuid() != 0:
+        where = f"use {error.filename}" if error.filename else "go on"
+        return _fail(format, NotRoot(f"cannot {where}: permission denied", remedy="run it as root"))
+    if isinstance(error, FileNotFoundError) and not _has_working_directory():
+        remedy = "change to a directory that is there, or name every file by its whole path"
+        return _fail(format, UsageError("cannot go on: the working directory is gone", remedy=remedy))
+    return _report_bug(format, error)
+
+
+def _has_working_directory() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _fail(format: Format, error: RootswapError) -> int:

@@ -133,8 +133,14 @@ def _state(config: Config) -> Iterator[Finding]:
 
 def _ledger(config: Config) -> Iterator[Finding]:
     directory = Path(config.ledger_directory)
-    if not (directory / schema.LEDGER_FILE).exists():
-        if (Path(config.state_directory) / "jails").is_dir():
+    try:
+        is_there = (directory / schema.LEDGER_FILE).exists()
+        was_used = (Path(config.state_directory) / "jails").is_dir()
+    except OSError as error:
+        yield Finding("ledger", "bad", f"{directory}: {(error.strerror or str(error)).lower()}", "run it as root")
+        return
+    if not is_there:
+        if was_used:
             remedy = "put its copy back (docs/runbook.md); `rootswap init` would begin a new history"
             yield Finding("ledger", "bad", f"{directory} is empty or gone, though jails were deployed", remedy)
         return

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from commands.cli import options
+from commands.cli import missing, options
 from commands.cli.output import Cell, Format, Table, size
 from commands.cli.reading import UtcOption, open_ledger, show_lines, when
 
@@ -114,14 +114,19 @@ def releases(
     output: options.OutputOption = Format.TABLE,
     utc: UtcOption = False,
 ) -> None:
-    """List the releases: when each was taken, which jails are on it and which would be rolled back to it."""
+    """List the releases: when each was taken, which jails are on it and which would be rolled back to it.
+
+    As root the pool is asked as well: a release that was not destroyed by rootswap, and yet is not there, is gone; one
+    that can be written, or has only remains, is damaged.
+    """
     config = options.read_config(ctx)
     with open_ledger(config) as reader:
         built, jails, lines = _current(reader)
     if template is not None and template not in built:
         config.find_template(template)
     wanted = [line for line in lines if (gone or line.is_there) and template in (None, line.template)]
-    items = [_release_item(line, jails) for line in wanted]
+    gone_now = missing.releases(config, [line.release for line in wanted if line.state == "present"])
+    items = [_release_item(line, jails)._replace(state=gone_now.get(line.release, line.state)) for line in wanted]
     rows: list[list[Cell]] = [
         [
             item.release,
@@ -136,6 +141,7 @@ def releases(
     columns = ("release", "state", "taken", "transaction", "used by", "rollback target of")
     empty = "no releases: `rootswap template build` takes the first one of a template"
     show_lines(output, [item._asdict() for item in items], ReleaseItem._fields, Table(columns, rows, empty))
+    missing.tell(gone_now)
 
 
 def _release_item(line: "ReleaseLine", jails: "dict[str, TargetLine]") -> ReleaseItem:
@@ -158,7 +164,10 @@ def _release_item(line: "ReleaseLine", jails: "dict[str, TargetLine]") -> Releas
 
 
 def jails(ctx: typer.Context, output: options.OutputOption = Format.TABLE, utc: UtcOption = False) -> None:
-    """List the jails: the release of each, and where a rollback would lead. ``status`` asks the host as well."""
+    """List the jails: the release of each, and where a rollback would lead. ``status`` asks the host as well.
+
+    As root the pool is asked whether these releases are there.
+    """
     config = options.read_config(ctx)
     with open_ledger(config) as reader:
         _, deployed, _ = _current(reader)
@@ -177,6 +186,8 @@ def jails(ctx: typer.Context, output: options.OutputOption = Format.TABLE, utc: 
     columns = ("jail", "template", "release", "since", "recorded as", "rollback to")
     empty = "no jails: describe one as [jail.NAME] in the configuration"
     show_lines(output, [item._asdict() for item in items], JailItem._fields, Table(columns, rows, empty))
+    needed = {name for item in items for name in (item.release, *item.past[-1:]) if name is not None}
+    missing.tell(missing.releases(config, sorted(needed)))
 
 
 def _way_back(item: JailItem) -> str | None:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from commands.drivers.base import Drivers, JailSpec
     from ledger.events import JsonObject
 
+_ANY_REMEDY = "rootswap doctor"
+_UPDATE = "run that version"
 _NEWER = "cannot be asked: a newer rootswap recorded it"
 
 
@@ -79,12 +81,12 @@ def _look(on: "Drivers", stored: "JsonObject") -> Live:
     try:
         jail = JailSpec.model_validate(inner(stored, "deployment").get("jail"))
         if recorded is None or recorded.release is None or jail.driver not in on.jails:
-            return Live(None, _NEWER)
+            return Live(None, _NEWER, _UPDATE)
         return _compare(on, jail, recorded.release, recorded.running or False)
     except RootswapError as error:
-        return Live(None, error.message)
+        return Live(None, error.message, error.remedy or _ANY_REMEDY)
     except ValidationError:
-        return Live(None, _NEWER)
+        return Live(None, _NEWER, _UPDATE)
 
 
 def _compare(on: "Drivers", jail: "JailSpec", release: str, running: bool) -> Live:

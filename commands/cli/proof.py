@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.cli import options
+from commands.cli import kept, options
 from commands.cli.output import Format, note, paint, show
 
 if TYPE_CHECKING:
     from commands.config import Config
     from commands.transactions.sealing import Sealer
-    from ledger.checkpoint import Checkpoint, Seal
     from ledger.reader import LedgerReader
     from ledger.verify import VerifyReport
 
@@ -49,17 +48,24 @@ def verify(
     from ledger.vouch import Evidence
 
     config = options.read_config(ctx)
-    evidence = Evidence(
-        checker=SshChecker(LocalHost()),
-        seals=tuple(_read_seal(file) for file in sealed_by or ()),
-        checkpoints=tuple(_read_checkpoint(file) for file in [*(since or ()), *_remembered(config)]),
-        pinned=None if key is None else _read_key(key),
-        every_signature=every_signature,
-    )
     with open_ledger(config) as reader, remembered(config) as reports:
+        evidence = Evidence(
+            checker=SshChecker(LocalHost()),
+            seals=tuple(kept.seal(file) for file in sealed_by or ()),
+            checkpoints=(*map(kept.checkpoint, since or ()), *kept.signed_last(config)),
+            pinned=None if key is None else kept.public(key),
+            every_signature=every_signature,
+        )
         report = reader.verify(evidence)
         reports.append(report)
-    show(output, _report_data(report), _report_text(report, is_pinned=key is not None))
+    is_remembered = bool(since or sealed_by) or kept.is_remembered(config, report)
+    data = {**_report_data(report), "remembered": is_remembered}
+    show(output, data, _report_text(report, is_pinned=key is not None))
+    if not is_remembered:
+        note(
+            "warning: nothing beside the ledger tells how far it went (keys/*.signed is not there), so it may be an "
+            "older copy of itself; hold it against a checkpoint kept elsewhere, with --since"
+        )
 
 
 def checkpoint(
@@ -131,7 +137,7 @@ def check_proof(
 
     host = LocalHost()
     proof = Proof.parse(host.read(file))
-    record = proof.check(SshChecker(host), None if key is None else _read_key(key))
+    record = proof.check(SshChecker(host), None if key is None else kept.public(key))
     sealed = proof.seal.checkpoint
     said = f"proved: record {record.seq} of {sealed.size} in {sealed.origin}\n"
     said += f"  {record.at}  {record.actor.login}  {record.type}  {record.target or '-'}\n"
@@ -192,19 +198,10 @@ def report_on(config: "Config", reader: "LedgerReader") -> "VerifyReport":
     from commands.drivers.signing import SshChecker
     from ledger.vouch import Evidence
 
-    checkpoints = tuple(_read_checkpoint(file) for file in _remembered(config))
     with remembered(config) as reports:
-        report = reader.verify(Evidence(checker=SshChecker(LocalHost()), checkpoints=checkpoints))
+        report = reader.verify(Evidence(checker=SshChecker(LocalHost()), checkpoints=kept.signed_last(config)))
         reports.append(report)
     return report
-
-
-def _remembered(config: "Config") -> list[str]:
-    """What the keys of this host have signed last: known apart from the ledger, while nobody tampers with both."""
-    from commands.drivers.host import LocalHost
-
-    directory = config.keys_directory
-    return [f"{directory}/{name}" for name in LocalHost().entries(directory) if name.endswith(".signed")]
 
 
 def _report_data(report: "VerifyReport") -> dict[str, object]:
@@ -233,35 +230,6 @@ def _report_text(report: "VerifyReport", *, is_pinned: bool) -> str:
 
 def _to_compare(*, is_pinned: bool) -> str:
     return "" if is_pinned else ", by its own word: compare it with the key that you keep elsewhere, or give --key"
-
-
-def _read_checkpoint(file: str) -> "Checkpoint":
-    from commands.drivers.host import LocalHost
-    from commands.errors import UsageError
-    from ledger.checkpoint import Checkpoint
-
-    try:
-        return Checkpoint.parse(LocalHost().read(file).decode())
-    except ValueError as error:
-        raise UsageError(f"cannot use checkpoint {file}: {error}") from error
-
-
-def _read_seal(file: str) -> "Seal":
-    from commands.drivers.host import LocalHost
-    from ledger.checkpoint import Seal
-
-    return Seal(_read_checkpoint(file), LocalHost().read(f"{file}.sig").decode("ascii", "replace"))
-
-
-def _read_key(file: str) -> str:
-    from commands.drivers.host import LocalHost
-    from commands.errors import UsageError
-    from ledger.checkpoint import public_key
-
-    try:
-        return public_key(LocalHost().read(file).decode())
-    except ValueError as error:
-        raise UsageError(f"cannot use the public key {file}: {error}", remedy="give a .pub file") from error
 
 
 def _absolute(file: str) -> str:

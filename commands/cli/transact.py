@@ -34,6 +34,11 @@ from ledger.events import JsonObject
 from ledger.lifecycle import State
 
 CHANGES_PENDING = 10
+#: What is to be said when nothing beside the ledger tells how far it went.
+FORGOTTEN = (
+    "what the key signed last (keys/*.signed) was not there, so an older copy of the ledger would not have been "
+    "noticed; hold it against a checkpoint kept elsewhere: rootswap audit verify --since FILE"
+)
 
 Request = Callable[[Session], Plan | None]
 Say = Callable[[str], None]
@@ -74,6 +79,8 @@ def at_work(ctx: typer.Context, opener: Opener | None = None, *, begins: bool = 
 
     opened = (opener or open_or_explain)(config, interrupt, observe, progress.say)
     with progress, watched(interrupt, progress, course), opened as session:
+        if session.sealed is not None and session.sealed.forgot:
+            output.note(f"rootswap: warning: {FORGOTTEN}")
         if begins and session.sealed is not None:
             session.sealed.require_copies()
         yield Work(session, interrupt)
@@ -168,7 +175,8 @@ def sentence(plan: Plan, outcome: Outcome) -> str:
         case "start" | "stop":
             told = f"{name} {'runs' if plan.kind == 'start' else 'is stopped'}"
         case "destroy-release":
-            told = f"{_destroyed(plan)} is destroyed"
+            is_new = any(step.kind == "retire_release" for step in plan.steps)
+            told = f"{plan.released} {'is destroyed' if is_new else 'was gone already, and is struck off'}"
         case _:
             assert_never(plan.kind)
     down = "" if outcome.downtime_ns is None else f", down for {output.milliseconds(outcome.downtime_ns)}"
@@ -184,10 +192,6 @@ def _stays(plan: Plan, configuration: str) -> str | None:
 def name_of(plan: Plan) -> str:
     """What the plan changes, as people call it."""
     return plan.target.partition(":")[2]
-
-
-def _destroyed(plan: Plan) -> str:
-    return ", ".join(step.release for step in plan.steps if step.kind == "retire_release")
 
 
 def release_of(plan: Plan) -> str | None:

@@ -24,7 +24,7 @@ Found = Iterator[tuple[KeyPath, str]]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TCP = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]/\s]+):(\d{1,5})")
-_HTTP = re.compile(r"https?://[^\s/]\S*")
+_HTTP = re.compile(r"https?://(?:\[[0-9A-Fa-f:.%]+\]|[^\s/?#\[\]:@]+)(?::(\d{1,5}))?(?:[/?#]\S*)?")
 _RUNTIME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|/(?!.*\.\.)[^\n]+")
 _SYSLOG = re.compile(r"(?:udp|tcp)://[^\s/]+:\d{1,5}|unix:/\S+")
 _THIN_POOL = re.compile(r"[A-Za-z0-9+_.][A-Za-z0-9+_.-]*/[A-Za-z0-9+_.][A-Za-z0-9+_.-]*")
@@ -33,6 +33,8 @@ _SMALLEST_BYTES = {"ext4": 64 << 20, "xfs": 300 << 20}
 #: As ssh(1) takes it: never a word that it could read as an option, nor one that it would expand.
 _DESTINATION = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9_.:-]*")
 _MAX_PORT = 65535
+#: As the kernel of Linux takes it (dev_valid_name), less what the tools read otherwise.
+_INTERFACE = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,14}")
 #: As zfs(8) has it, less the blanks; never the data set of the zpool itself.
 _DATASET = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*(/[A-Za-z0-9][A-Za-z0-9_.:-]*)+")
 #: ZFS allows 255 for data set and snapshot together; names of ours come after it.
@@ -223,6 +225,10 @@ def _in_network(network: NetworkConfig) -> Found:
         yield (given[0],), 'it needs kind = "veth"'
     if network.kind == "veth" and network.gateway is not None and network.address is None:
         yield ("gateway",), "it needs an address"
+    for key in ("link", "interface"):
+        name = getattr(network, key)
+        if name is not None and not _INTERFACE.fullmatch(name):
+            yield (key,), f"{name[:60]!r} is not the name of a network interface: at most 15 characters, none of / : %"
     for key, value, parse in (("address", network.address, ip_interface), ("gateway", network.gateway, ip_address)):
         try:
             parse(value or "192.0.2.1")
@@ -235,7 +241,7 @@ def _in_health(check: HealthConfig) -> Found:
     if len(kinds) != 1:
         said = " and ".join(kinds) or "none"
         yield (), f"it needs exactly one of http, tcp and command, and has {said}"
-    if check.http is not None and not _HTTP.fullmatch(check.http):
+    if check.http is not None and not _is_url(check.http):
         yield ("http",), f"{check.http[:60]!r} is not a URL, as http://127.0.0.1:8080/"
     if check.tcp is not None:
         match = _TCP.fullmatch(check.tcp)
@@ -250,10 +256,21 @@ def _in_sink(sink: SinkConfig) -> Found:
     if len(kinds) != 1:
         said = " and ".join(kinds) or "none"
         yield (), f"it needs exactly one of directory, syslog and command, and has {said}"
-    if sink.syslog is not None and not _SYSLOG.fullmatch(sink.syslog):
+    if sink.syslog is not None and not _is_syslog(sink.syslog):
         yield ("syslog",), f"{sink.syslog[:60]!r} is not udp://HOST:PORT, tcp://HOST:PORT or unix:/PATH"
     if sink.command is not None and not sink.command:
         yield ("command",), "it is empty"
+
+
+def _is_url(text: str) -> bool:
+    found = _HTTP.fullmatch(text)
+    return found is not None and text.isascii() and 0 < int(found[1] or 80) <= _MAX_PORT
+
+
+def _is_syslog(text: str) -> bool:
+    if _SYSLOG.fullmatch(text) is None:
+        return False
+    return text.startswith("unix:") or 0 < int(text.rpartition(":")[2]) <= _MAX_PORT
 
 
 def _is_signal(name: str) -> bool:

@@ -9,9 +9,10 @@ those of the platform, in this order (Linux; FreeBSD has the middle two, under /
 
 import os
 import re
+import stat
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -30,6 +31,9 @@ _FRAGMENTS = "conf.d"
 _AT_LINE = re.compile(r"\s*\(at line (\d+), column \d+\)$")
 _OTHERS_WRITE = 0o022
 _STICKY = 0o1000
+_MOST_BYTES = 1 << 20
+#: The control characters of Unicode; U+0085 ends a line as well.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,9 @@ def read(given: str | None = None) -> Reading:
     for file in files:
         _merge(merged, _parse(file), file, (), origin)
     _fill_in(merged)
+    unprintable = [*_controls(merged, ())]
+    if unprintable:
+        return Reading(files, origin, None, _located(unprintable, origin))
     try:
         config = Config.model_validate(merged)
     except ValidationError as error:
@@ -145,11 +152,7 @@ def _toml_files(directory: str) -> list[str]:
 
 
 def _parse(file: str) -> dict[str, object]:
-    try:
-        with open(file, "rb") as opened:
-            content = opened.read()
-    except OSError as error:
-        raise _unreadable(file, error) from error
+    content = _content(file)
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
@@ -157,7 +160,7 @@ def _parse(file: str) -> dict[str, object]:
         raise ConfigError(f"cannot read {file}: line {line}: not UTF-8", remedy="save the file as UTF-8") from error
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a TOMLDecodeError, or a number of thousands of digits
         said = str(error)
         place = _AT_LINE.search(said)
         line = int(place[1]) if place else text.count("\n") + 1
@@ -166,6 +169,25 @@ def _parse(file: str) -> dict[str, object]:
         raise ConfigError(
             f"cannot read {file}: line {line}: {cause}", remedy="correct the TOML at that line"
         ) from error
+
+
+def _content(file: str) -> bytes:
+    """What a file holds; whatever else has its name (a pipe, a device) is not waited for."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with open(descriptor, "rb") as opened:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise ConfigError(f"cannot read {file}: it is not a regular file", remedy="see --config")
+            content = opened.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(
+            f"cannot read {file}: it has more than {_MOST_BYTES >> 20} MiB; no configuration is as large",
+            remedy="see --config",
+        )
+    return content
 
 
 def _unreadable(file: str, error: OSError) -> ConfigError:
@@ -192,6 +214,23 @@ def _merge(
             origin[path] = file
 
 
+def _controls(value: object, at: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """Every key and text with a control character: none belongs into a command, a path or the file of a tool."""
+    match value:
+        case str() if found := _CONTROL.search(value):
+            yield at, f"it has the control character {found[0]!r}; write no more than one line of plain text"
+        case Mapping():
+            for key, inner in value.items():
+                if found := _CONTROL.search(key):
+                    yield (*at, key), f"the key has the control character {found[0]!r}"
+                yield from _controls(inner, (*at, key))
+        case list():
+            for inner in value:
+                yield from _controls(inner, at)
+        case _:
+            pass
+
+
 def _located(found: Sequence[tuple[KeyPath, str]], origin: Mapping[KeyPath, str]) -> tuple[Mistake, ...]:
     return tuple(Mistake(origin_of(path, origin), dotted(path), text) for path, text in found)
 
@@ -212,7 +251,10 @@ def _quoted(key: str) -> str:
 
 def _require_trusted(file: str) -> None:
     """Raise ConfigError if anybody but root can change ``file`` or exchange it for another: we obey it as root."""
-    real = os.path.realpath(file)
+    try:
+        real = os.path.realpath(file)
+    except OSError as error:  # a relative path, and the working directory is gone
+        raise _unreadable(file, error) from error
     places = [real]
     while places[-1] != "/":
         places.append(os.path.dirname(places[-1]))

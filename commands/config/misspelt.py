@@ -33,8 +33,17 @@ def _words(path: KeyPath, detail: ErrorDetails) -> str:
         case _:
             said = str(detail["msg"])
             given = detail["input"]
-            shown = f", not {str(given)[:60]!r}" if isinstance(given, str | int | float | bool) else ""
+            shown = f", not {_shown(given)}" if isinstance(given, str | int | float | bool) else ""
             return said[:1].lower() + said[1:] + shown
+
+
+def _shown(given: str | int | float | bool) -> str:
+    if isinstance(given, bool):
+        return str(given).lower()
+    try:
+        return repr(str(given)[:60])
+    except ValueError:  # Python spells out no number of that length
+        return "a number of thousands of digits"
 
 
 def _keys_beside(path: KeyPath) -> list[str]:

@@ -13,15 +13,19 @@ from ledger.names import Name
 
 #: Longer than any wait that somebody can have meant.
 _WEEK_S = 604800.0
+#: More good answers in a row than anybody can want.
+_MOST_SUCCESSES = 1000
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def _parse_size(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is not a size: a number and one of K, M, G, T, as in 20G")
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"(\d+)\s*([KMGT]?)(?:iB)?", value.strip())
+    match = re.fullmatch(r"(\d{1,15})\s*([KMGT]?)(?:iB)?", value.strip())
     if match is None:
-        raise ValueError(f"{value!r} is not a size: a number and one of K, M, G, T, as in 20G")
+        raise ValueError(f"{value[:60]!r} is not a size: a number and one of K, M, G, T, as in 20G")
     return int(match[1]) * _SIZES[match[2]]
 
 
@@ -34,7 +38,12 @@ def _check_path(value: object) -> object:
     )
 
 
-Size = Annotated[int, BeforeValidator(_parse_size)]
+#: More than any disk has.
+_EXBIBYTE = 1 << 60
+
+Size = Annotated[int, BeforeValidator(_parse_size), Field(ge=0, le=_EXBIBYTE)]
+#: A number as TOML has them: neither true nor "3".
+Seconds = Annotated[float, Field(gt=0, le=_WEEK_S, strict=True, allow_inf_nan=False)]
 Path = Annotated[str, BeforeValidator(_check_path)]
 
 
@@ -53,7 +62,7 @@ def _check_time(value: object) -> object:
 
 
 TimeOfDay = Annotated[str, BeforeValidator(_check_time)]
-Hours = Annotated[float, Field(gt=0, le=_YEAR_H, allow_inf_nan=False)]
+Hours = Annotated[float, Field(gt=0, le=_YEAR_H, strict=True, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -70,7 +79,7 @@ class HostConfig(Section):
 
     ssh: str | None = None
     ssh_config: Path | None = None
-    patience_s: float = Field(default=60.0, ge=0, le=_WEEK_S, allow_inf_nan=False)
+    patience_s: float = Field(default=60.0, ge=0, le=_WEEK_S, strict=True, allow_inf_nan=False)
 
 
 class StorageConfig(Section):
@@ -104,7 +113,7 @@ class TemplateConfig(Section):
     sha256: str | None = None
     upgrade: Literal["apt", "script"] = "apt"
     upgrade_script: Path | None = None
-    timeout_s: float = Field(default=3600.0, gt=0, le=_WEEK_S, allow_inf_nan=False)
+    timeout_s: Seconds = 3600.0
 
 
 class NetworkConfig(Section):
@@ -121,12 +130,12 @@ class HealthConfig(Section):
     """One health check: exactly one of ``http``, ``tcp`` and ``command``."""
 
     http: str | None = None
-    expect_status: int = 200
+    expect_status: int = Field(default=200, ge=100, le=599, strict=True)
     tcp: str | None = None
     command: tuple[str, ...] | None = None
-    timeout_s: float = Field(default=30.0, gt=0, le=_WEEK_S, allow_inf_nan=False)
-    interval_s: float = Field(default=0.005, gt=0, le=_WEEK_S, allow_inf_nan=False)
-    successes: int = Field(default=1, ge=1)
+    timeout_s: Seconds = 30.0
+    interval_s: Seconds = 0.005
+    successes: int = Field(default=1, ge=1, le=_MOST_SUCCESSES, strict=True)
 
 
 class WindowConfig(Section):
@@ -186,11 +195,11 @@ class JailConfig(Section):
     network: NetworkConfig = NetworkConfig()
     environment: dict[str, str] = {}
     stop_signal: str = "SIGTERM"
-    stop_timeout_s: float = Field(default=10.0, gt=0, le=_WEEK_S, allow_inf_nan=False)
-    start_timeout_s: float = Field(default=30.0, gt=0, le=_WEEK_S, allow_inf_nan=False)
+    stop_timeout_s: Seconds = 10.0
+    start_timeout_s: Seconds = 30.0
     settings: Path | None = None
     health: dict[Name, HealthConfig] = {}
-    budget_s: float = Field(default=900.0, gt=0, le=_WEEK_S, allow_inf_nan=False)
+    budget_s: Seconds = 900.0
     environment_file: Path | None = None
     policy: JailPolicyConfig = JailPolicyConfig()
 
@@ -205,7 +214,7 @@ class SinkConfig(Section):
     syslog: str | None = None
     command: tuple[str, ...] | None = None
     required: bool = False
-    timeout_s: float = Field(default=10.0, gt=0, le=_WEEK_S, allow_inf_nan=False)
+    timeout_s: Seconds = 10.0
 
 
 class AuditConfig(Section):

@@ -59,8 +59,7 @@ class BtrfsPool(PoolLayout):
 
     def _make_image(self, pool: PoolSpec, image: str) -> None:
         """Make the image with a file system, unless there is a finished or mounted one."""
-        state = read_mark(self._host, _image_mark(image), image)
-        if state == "built" or self.pool_mounted(pool) is Presence.PRESENT:
+        if self._holds_finished(image) or self.pool_mounted(pool) is Presence.PRESENT:
             return
         if pool.size_bytes is None or pool.size_bytes < SMALLEST_IMAGE_BYTES:
             remedy = f"set size_bytes to {SMALLEST_IMAGE_BYTES} or more"

@@ -17,8 +17,10 @@ from commands.drivers.first_process import root_is
 from commands.drivers.jail_layout import cgroup_of
 from commands.drivers.kept_output import OUTPUT, into_output, keep_output, release_output
 from commands.drivers.last_words import LastWords
+from commands.drivers.mounts import mounted, topmost
 from commands.drivers.netns import make_network, namespace_of, remove_network, require_link, require_network_tools
 from commands.drivers.oci_config import rendered, signal_word
+from commands.drivers.strays import brought_in, kill_sessions, origins
 from commands.drivers.trusted import require_trusted
 from commands.errors import DriverError, ToolTimedOut
 from ledger.clock import Clock, SystemClock
@@ -130,12 +132,13 @@ class OciJails:
         if self.state(jail) is not JailState.RUNNING:
             raise DriverError(f"cannot run {argv[0]} in jail {jail.name}: it does not run")
         number = f"{self._home(jail)}/exec.pid"
+        before, former = frozenset(self._payload(jail).processes()), self._told(number)
         inside = self._tool(jail, "exec", "--pid-file", number, jail.name, *argv)
         try:
             # What the command leaves running in the jail must not keep the engine's lock.
             completed = self._host.run(inside, check=False, timeout_s=timeout_s, holds_lock=False)
         except ToolTimedOut:
-            self._kill_session(jail, number)
+            self._kill_late(jail, before, self._told(number) - former)
             raise
         if completed.status != 0 and not self._payload(jail).is_populated():
             raise DriverError(f"cannot run {argv[0]} in jail {jail.name}: it does not run")
@@ -178,26 +181,28 @@ class OciJails:
         remove_network(self._host, jail, self._home(jail))
 
     def _clear(self, state: str, deleted: Completed) -> None:
+        """Remove the files of a runtime that was killed, and the mount of itself that it may have left on one."""
+        table = mounted(self._host)
         for name in self._host.entries(state):
+            if topmost(table, f"{state}/{name}") is not None:
+                self._host.run(["umount", "--", f"{state}/{name}"])
             found = self._host.stat(f"{state}/{name}")
             if found is not None and found.is_directory:
                 raise DriverError(f"cannot forget {state}: {_said(deleted)}", remedy="remove that directory")
             self._host.remove(f"{state}/{name}")
         self._host.remove(state)
 
-    def _kill_session(self, jail: JailSpec, number: str) -> None:
-        """Kill what a command has started that was not done in time; the runtime gave it a session of its own."""
-        if self._host.stat(number) is None:
-            return
-        session = self._host.read(number).strip()
-        members = [pid for pid in self._payload(jail).processes() if self._session(pid) == session]
-        if members:
-            self._host.run(["/bin/sh", "-c", 'kill -s KILL "$@"', "sh", *map(str, members)], check=False)
+    def _kill_late(self, jail: JailSpec, before: frozenset[int], told: frozenset[int]) -> None:
+        """Kill what a command has started that was not done in time; ``told`` is what the runtime told of it."""
+        payload = self._payload(jail)
+        found = origins(self._host, payload.processes())
+        sessions = told | brought_in(found, before, self._asked(jail)[1])
+        kill_sessions(self._host, payload.processes(), sessions)
 
-    def _session(self, pid: int) -> bytes:
-        with suppress(DriverError, IndexError):
-            return self._host.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[3]
-        return b""
+    def _told(self, file: str) -> frozenset[int]:
+        """The session of the command that the runtime has written down last, if any."""
+        number = b"" if self._host.stat(file) is None else self._host.read(file).strip()
+        return frozenset([int(number)]) if number.isdigit() else frozenset()
 
     # --- the bundle ---
 

@@ -123,12 +123,8 @@ class SshKeys(SshChecker):
 
     def sign(self, message: bytes, key: str, namespace: str) -> str:
         """The armoured SSH signature. Raises DriverError, ToolMissing."""
+        self.require(key)
         place = self._place(key)
-        if self._host.stat(place) is None:
-            raise DriverError(
-                f"cannot sign with {fingerprint(key)}: its private half is not in {self._directory}",
-                remedy="restore it from its copy",
-            )
         paper = f"{place}.message"
         self._discard(paper, ".sig")
         try:
@@ -139,10 +135,18 @@ class SshKeys(SshChecker):
         finally:
             self._discard(paper, ".sig")
 
+    def require(self, key: str) -> None:
+        """Raise DriverError unless the private half of ``key`` is there."""
+        if self._host.stat(self._place(key)) is None:
+            raise DriverError(
+                f"cannot sign with {fingerprint(key)}: its private half is not in {self._directory}",
+                remedy="restore it from its copy",
+            )
+
     def signed_last(self, key: str) -> str | None:
         """The checkpoint that was signed last with ``key``, or was about to be."""
         path = f"{self._place(key)}.signed"
-        return None if self._host.stat(path) is None else self._host.read(path).decode()
+        return None if self._host.stat(path) is None else self._host.read(path).decode(errors="replace")
 
     def remember(self, key: str, checkpoint: str) -> None:
         """Keep ``checkpoint`` as the last one; durable before it is signed."""

@@ -40,6 +40,7 @@ from ledger.events import (
     TransactionRolledBack,
 )
 from ledger.lifecycle import State, TransactionStatus
+from ledger.names import template_of
 
 Choice = Literal["continue", "unwind", "accept-planned", "accept-before"]
 
@@ -245,6 +246,7 @@ class Recoverer:
         discards: list[Callable[[], None]] = [
             partial(storage.empty_trash, by) for by in storage.trash() if self._committed(by)
         ]
+        discards += [partial(storage.destroy_release, name) for name in self._remains()]
         for template, head in storage.templates():
             settled = template_settled(self._ledger.settled(f"template:{template}"))
             if settled is not None and settled.head != head and self._committed(head):
@@ -256,6 +258,17 @@ class Recoverer:
             except DriverError as error:
                 warnings.append(error.message)
         return tuple(warnings)
+
+    def _remains(self) -> Sequence[str]:
+        """What is left of releases that were given up last, of each template, before the clean-up got to it."""
+        found = []
+        for template in {template_of(name) for name in self._drivers.storage.releases()}:
+            last = self._ledger.last_settled(f"release:{template}")
+            plan = None if last is None else plan_from_json(self._ledger.status(last.transaction).plan)
+            gone = plan.released if plan is not None and self._committed(plan.transaction) else None
+            if gone and self._drivers.storage.release_presence(gone) is Presence.PARTIAL:
+                found.append(gone)
+        return found
 
     def _committed(self, transaction: str) -> bool:
         try:

@@ -11,6 +11,7 @@ from commands.steps.build_template import BuildTemplate
 from commands.steps.check_health import CheckHealth
 from commands.steps.create_pool import CreatePool
 from commands.steps.create_volumes import CreateVolumes
+from commands.steps.forget_release import ForgetRelease
 from commands.steps.mount_pool import MountPool
 from commands.steps.remount_root import RemountRoot
 from commands.steps.retire_release import RetireRelease
@@ -33,6 +34,7 @@ ALL_STEPS = (
     StartJail,
     CheckHealth,
     RetireRelease,
+    ForgetRelease,
 )
 
 AnyStep = Annotated[
@@ -47,7 +49,8 @@ AnyStep = Annotated[
     | RemountRoot
     | StartJail
     | CheckHealth
-    | RetireRelease,
+    | RetireRelease
+    | ForgetRelease,
     Field(discriminator="kind"),
 ]
 

@@ -16,6 +16,8 @@ SLOWEST_POLL_S = 0.1
 _LEAST_PATIENCE_S = 0.5
 #: How often the runtime is asked whether the jail still runs: a dead jail need not be waited for.
 _STATE_EVERY_S = 0.25
+#: How long a jail without health checks is left alone before it is looked at whether it still runs.
+UNASKED_S = 0.2
 #: How many characters of a line that a jail has printed a message quotes.
 _LINE_CHARACTERS = 200
 
@@ -46,7 +48,15 @@ class CheckHealth(Step):
         trouble = wait_for_health(on, self.jail, self.checks)
         if trouble is not None:
             raise DriverError(trouble, remedy=with_last_words(on, self.jail))
-        if not on.jails[self.jail.driver].runs_on(self.jail, on.storage.root_source(self.release)):
+        if not self.checks:  # nobody would notice a command that ends at once
+            on.clock.sleep(UNASKED_S)
+        runtime = on.jails[self.jail.driver]
+        if not runtime.runs_on(self.jail, on.storage.root_source(self.release)):
+            if runtime.state(self.jail) is not JailState.RUNNING:
+                raise DriverError(
+                    f"cannot keep {self.jail.name} running: its command {self.jail.command[0]} has ended by itself",
+                    remedy=with_last_words(on, self.jail, "the command has to stay in the foreground"),
+                )
             raise Foreign(
                 f"cannot trust the answers of {self.jail.name}: it does not run on {self.release}, "
                 "somebody else has started it",

@@ -60,8 +60,7 @@ class Gatekeeper:
 
 def subject_of(plan: Plan) -> str:
     """What the plan changes, as people name it on the command line."""
-    retired = [step.release for step in plan.steps if step.kind == "retire_release"]
-    return retired[0] if retired else plan.target.partition(":")[2]
+    return plan.released or plan.target.partition(":")[2]
 
 
 def _waited(records: Sequence[Record]) -> Waited | None:

@@ -86,6 +86,12 @@ class Plan(Frozen):
         return self.steps[number - 1]
 
     @property
+    def released(self) -> ReleaseName | None:
+        """The release that is taken out of use for good; None where none is."""
+        gone = (step.release for step in self.steps if step.kind in ("retire_release", "forget_release"))
+        return next(gone, None)
+
+    @property
     def switch_begins(self) -> int | None:
         """The number of the first step of the switch, or None where nothing is stopped or started."""
         return next((n for n, step in enumerate(self.steps, 1) if step.phase is Phase.SWITCH), None)

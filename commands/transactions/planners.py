@@ -23,6 +23,7 @@ from commands.steps.build_template import BuildTemplate
 from commands.steps.check_health import CheckHealth
 from commands.steps.create_pool import CreatePool
 from commands.steps.create_volumes import CreateVolumes
+from commands.steps.forget_release import ForgetRelease
 from commands.steps.mount_pool import MountPool
 from commands.steps.remount_root import RemountRoot
 from commands.steps.retire_release import RetireRelease
@@ -179,15 +180,16 @@ def plan_restore(transaction: TransactionId, config: Config, settled: JailSettle
     return _state_plan(transaction, "restore", settled, steps, running=settled.running)
 
 
-def plan_destroy_release(transaction: TransactionId, release: ReleaseName) -> Plan:
-    """Retire a release; the engine destroys what is in the trash after the commit."""
+def plan_destroy_release(transaction: TransactionId, release: ReleaseName, *, is_there: bool) -> Plan:
+    """Retire a release; the engine destroys what is in the trash after the commit. What is gone is only recorded."""
+    step = RetireRelease(release=release, by=transaction) if is_there else ForgetRelease(release=release)
     return Plan(
         transaction=transaction,
         kind="destroy-release",
         target=f"release:{template_of(release)}",
         before=None,
         after=None,
-        steps=(RetireRelease(release=release, by=transaction),),
+        steps=(step,),
     )
 
 

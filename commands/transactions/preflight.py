@@ -17,11 +17,10 @@ from commands.transactions.plan import (
 )
 from commands.transactions.planners import Seen, jail_stage
 from commands.transactions.pool import pool_spec
-from ledger.errors import TargetBusy, UnknownTransaction
-from ledger.events import StepSucceeded
-from ledger.facts import SnapshotTaken
+from commands.transactions.release_records import is_recorded_as_there, recorded_fingerprint
+from ledger.errors import TargetBusy
 from ledger.lifecycle import State
-from ledger.names import is_release, transaction_of
+from ledger.names import is_release
 from ledger.writer import LedgerWriter
 
 #: What the ledger's file system must have left at the start: a full disk must not strand a stopped jail.
@@ -194,6 +193,12 @@ class Preflight:
     def _require_release(self, release: str) -> None:
         self._require_release_name(release)
         match self._drivers.storage.release_presence(release):
+            case Presence.ABSENT if is_recorded_as_there(self._ledger, release):
+                raise Refused(
+                    f"cannot use release {release}: it is gone from the pool, and was not destroyed by rootswap",
+                    remedy=f"give it up with `rootswap release destroy {release}` and choose another one "
+                    "(`rootswap release list`)",
+                )
             case Presence.ABSENT:
                 raise UsageError(f"cannot find release {release}", remedy="see `rootswap release list`")
             case Presence.PRESENT:
@@ -203,7 +208,7 @@ class Preflight:
                     f"cannot use release {release}: it is {presence}, not an immutable snapshot of ours",
                     remedy="take a new release with `rootswap template upgrade`",
                 )
-        recorded = self._recorded_fingerprint(release)
+        recorded = recorded_fingerprint(self._ledger, release)
         if recorded is None:
             raise Refused(
                 f"cannot use release {release}: this ledger does not know it", remedy="see `rootswap release list`"
@@ -213,17 +218,6 @@ class Preflight:
                 f"cannot use release {release}: it was changed after it was taken",
                 remedy="take a new release with `rootswap template upgrade`",
             )
-
-    def _recorded_fingerprint(self, release: str) -> str | None:
-        try:
-            records = self._ledger.records(transaction_of(release))
-        except UnknownTransaction:
-            return None
-        for record in records:
-            fact = record.event.fact if isinstance(record.event, StepSucceeded) else None
-            if isinstance(fact, SnapshotTaken) and fact.release == release:
-                return fact.fingerprint
-        return None
 
     @staticmethod
     def _require_serving(jail: str, settled: JailSettled, seen: Seen) -> None:

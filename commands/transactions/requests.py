@@ -23,6 +23,7 @@ from commands.transactions.planners import (
 )
 from commands.transactions.pool import pool_spec
 from commands.transactions.preflight import Preflight
+from commands.transactions.release_records import is_recorded_as_there
 from commands.transactions.secret_refs import (
     past_secrets,
     present_secrets,
@@ -54,7 +55,7 @@ class Requests(Preflight):
             case "stop":
                 return same.stop(subject)
             case "destroy-release":
-                return same.destroy_release(next(one.release for one in plan.steps if one.kind == "retire_release"))
+                return same.destroy_release(plan.released or "")
             case _:
                 raise UsageError(f"cannot plan {plan.kind} ahead", remedy="run it at once")
 
@@ -176,7 +177,12 @@ class Requests(Preflight):
         """Retire a release that no jail is on and that no jail would be rolled back to."""
         self._require_release_name(release)
         self._require_ready(f"release:{template_of(release)}")
-        if self._drivers.storage.release_presence(release) is Presence.ABSENT:
+        presence = self._drivers.storage.release_presence(release)
+        if presence is Presence.FOREIGN:
+            raise Refused(
+                f"cannot destroy release {release}: what is in its place is not ours", remedy="move it away yourself"
+            )
+        if presence is Presence.ABSENT and not is_recorded_as_there(self._ledger, release):
             raise UsageError(f"cannot find release {release}", remedy="see `rootswap release list`")
         latest = self._template(template_of(release))
         if latest is not None and latest.release == release:
@@ -191,7 +197,7 @@ class Requests(Preflight):
             if settled is not None:
                 self._require_unused(release, target.partition(":")[2], settled)
         self._require_not_planned(release)
-        return plan_destroy_release(self._new_id(), release)
+        return plan_destroy_release(self._new_id(), release, is_there=presence is Presence.PRESENT)
 
     def _with_recipe_checked(self, plan: Plan) -> Plan:
         for step in plan.steps:

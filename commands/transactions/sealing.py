@@ -32,6 +32,8 @@ class Sealed:
     seal: Seal | None
     warnings: tuple[str, ...] = ()
     owed: tuple[str, ...] = ()
+    #: Whether the key had forgotten what it signed last, so that an older copy of the ledger might pass.
+    forgot: bool = False
 
     @property
     def warning(self) -> str | None:
@@ -61,7 +63,7 @@ class Sealer:
         """Sign what is not signed yet and copy what is owed. Raises LedgerDamaged and the errors of an append."""
         with self._mutex:
             try:
-                seal = self._sign()
+                seal, forgot = self._sign()
             except DriverError as error:
                 return Sealed(self._ledger.seals.last(), (f"cannot seal the ledger: {error.message}",))
             if seal is None:
@@ -69,7 +71,7 @@ class Sealer:
                 return Sealed(None, (cause,))
             troubles = [(sink, trouble) for sink in self._sinks if (trouble := self._copy(sink, seal)) is not None]
         owed = tuple(sink.name for sink, _ in troubles if sink.is_required)
-        return Sealed(seal, tuple(trouble for _, trouble in troubles), owed)
+        return Sealed(seal, tuple(trouble for _, trouble in troubles), owed, forgot)
 
     def rotate(self, private_key: str | None = None) -> str:
         """Hand over to a new key, or to the one at ``private_key``; returns its public half.
@@ -93,24 +95,29 @@ class Sealer:
             self._keys.allow([key] if previous is None else [previous, key])
         return key
 
-    def _sign(self) -> Seal | None:
+    def _sign(self) -> tuple[Seal | None, bool]:
+        """The newest seal, and whether the key had forgotten what it signed last."""
         book = self._ledger.seals
         key = book.key()
         if key is None:
-            return None
+            return None, False
         remembered = self._keys.signed_last(key)
         if remembered is not None:
             book.check(_parse(remembered))
         last = book.last()
         if last is not None:
             book.check(last.checkpoint)
+        forgot = remembered is None and last is not None and book.key(last.checkpoint.size) == key
+        self._keys.require(key)
         checkpoint = book.checkpoint()
         if last is not None and last.checkpoint == checkpoint:
-            return last
+            if forgot:
+                self._keys.remember(key, checkpoint.text)
+            return last, forgot
         self._keys.remember(key, checkpoint.text)
         seal = Seal(checkpoint, self._keys.sign(checkpoint.text.encode(), key, CHECKPOINT_NAMESPACE))
         book.add(seal)
-        return seal
+        return seal, forgot
 
     def _copy(self, sink: Sink, newest: Seal) -> str | None:
         """Bring ``sink`` up to ``newest``; returns what is in the way. A new sink begins with the newest."""
@@ -174,4 +181,7 @@ def _parse(text: str) -> Checkpoint:
     try:
         return Checkpoint.parse(text)
     except ValueError as error:
-        raise DriverError(f"what was signed or copied last is not a checkpoint: {error}") from error
+        raise DriverError(
+            f"what was signed or copied last (keys/*.signed, sinks/*) is not a checkpoint: {error}; "
+            "hold the ledger against a checkpoint kept elsewhere (`rootswap audit verify --since`), then remove it"
+        ) from error

@@ -307,3 +307,24 @@ def test_parallel_upgrades_finish_apart(bench: Bench) -> None:
     assert [
         one["target"] for one in bench.run("upgrade", "web", "mail", "--parallel", "--json").data["transactions"]
     ] == ["jail:mail"]
+
+
+def test_a_user_without_rights_is_told_so_by_doctor_and_by_every_verb(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.settle()
+
+    def refuse(path: Path) -> bool:
+        if path.name in (LEDGER_FILE, "x"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return True
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    printed = bench.run("doctor", "--json")
+    found = {one["check"]: one for one in printed.data["checks"]}["ledger"]
+    assert (printed.code, found["verdict"], found["remedy"]) == (1, "bad", "run it as root")
+    assert found["detail"].endswith("/ledger: permission denied")
+    monkeypatch.setattr("commands.cli.options.read_config", lambda _ctx: refuse(Path("/x")))
+    printed = bench.run("status")
+    assert (printed.code, printed.err) == (77, "rootswap: cannot use /x: permission denied\n  remedy: run it as root\n")

@@ -58,6 +58,16 @@ def test_a_pool_is_created_again_after_a_reboot_without_losing_anything(pool: Re
 
 
 @real
+def test_a_mark_that_has_outlived_its_image_does_not_keep_a_pool_from_being_created(pool: RealPool) -> None:
+    pool.storage.unmount_pool(pool.spec)
+    os.unlink(str(pool.spec.image))
+    assert pool.storage.pool_presence(pool.spec) is Presence.PARTIAL
+    pool.storage.create_pool(pool.spec)
+    assert pool.storage.pool_presence(pool.spec) is Presence.PRESENT
+    assert pool.storage.templates() == ()
+
+
+@real
 def test_an_image_never_gets_a_second_loop_device(pool: RealPool) -> None:
     elsewhere = pool.directory / "elsewhere"
     elsewhere.mkdir()

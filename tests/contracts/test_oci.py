@@ -15,7 +15,7 @@ from commands.drivers.base import Completed, JailSpec, JailState, Source
 from commands.drivers.host import LocalHost
 from commands.drivers.oci import OciJails
 from commands.errors import DriverError, ToolMissing, ToolTimedOut
-from tests.contracts.jail_fixtures import SERVE, JailSite, eventually, jail_site
+from tests.contracts.jail_fixtures import SERVE, JailSite, command_of, eventually, jail_site
 
 pytestmark = pytest.mark.real
 
@@ -192,6 +192,36 @@ def test_a_runtime_that_hangs_when_it_is_told_to_stop_the_jail_does_not_keep_it_
     jails.stop(spec)
     assert jails.state(spec) is JailState.STOPPED
     assert not site.left_in(spec)
+
+
+def test_a_late_command_dies_though_its_runtime_was_killed_before_it_told_its_number(site: JailSite) -> None:
+    site.jails.start(site.spec())
+    site.jails.execute(site.spec(), ["/bin/true"], 10)  # the number that this leaves is not the one
+    program = site.directory / "forgets-numbers"
+    program.write_text(
+        "#!/bin/sh\nfor w; do\n  shift\n"
+        '  [ "$last" = --pid-file ] || [ "$w" = --pid-file ] || set -- "$@" "$w"\n  last=$w\ndone\n'
+        'exec runc "$@"\n'
+    )
+    program.chmod(0o755)
+    forgetful = site.spec(runtime=str(program))
+    with pytest.raises(ToolTimedOut):
+        site.jails.execute(forgetful, ["/bin/sh", "-c", "echo up >/data/up; sleep 63 & sleep 63"], 1.0)
+    assert (site.data / "up").exists()
+    assert eventually(lambda: b"sleep\x0063\x00" not in [command_of(process) for process in site.left_in(forgetful)])
+    assert site.jails.runs_on(forgetful, Source("bind", forgetful.root))
+
+
+def test_what_a_killed_runtime_has_mounted_over_itself_keeps_no_jail_from_stopping(site: JailSite) -> None:
+    spec = site.spec()
+    site.jails.start(spec)
+    own = site.home / "state" / spec.name / "runc.x1y2z3"
+    own.touch()
+    subprocess.run(["mount", "--bind", str(shutil.which("runc")), str(own)], check=True)
+    site.jails.stop(spec)
+    assert site.jails.state(spec) is JailState.STOPPED
+    assert not own.exists()
+    site.jails.start(spec)
 
 
 def test_a_runtime_that_answers_nonsense_is_an_error_and_not_a_state(site: JailSite) -> None:

@@ -301,3 +301,36 @@ def test_on_a_full_disk_nothing_is_half_written_and_room_mends_it(small: Path, g
         assert [record.type for record in reader.records(newest_first=True, limit=1)] == ["step.succeeded"]
     assert not list((small / "ledger").glob("*.room")), "the probe leaves nothing"
     create(small / "ledger").close()
+
+
+READER = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    from ledger.errors import LedgerUnusable
+    from ledger.reader import LedgerReader
+
+    try:
+        with LedgerReader.open(Path(sys.argv[1])) as reader:
+            print(reader.verify().records)
+    except LedgerUnusable as error:
+        assert "make room" in error.remedy, error.remedy
+        print(error.message.rpartition(": ")[2])
+    """
+)
+
+
+@pytest.mark.parametrize("engine", ["gone", "at work"])
+def test_a_reader_on_a_full_disk_reads_or_says_that_it_is_full(small: Path, engine: str) -> None:
+    writer = create(small / "ledger")
+    writer.append(TX, begun(), started(1))
+    if engine == "gone":
+        writer.close()
+    fill(small)
+    command = [sys.executable, "-c", READER, str(small / "ledger")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout in ("3\n", "its file system is full\n")) == (0, True), done
+    (small / "fill").unlink()
+    writer.close()
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "3\n"), done

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import threading
@@ -48,6 +49,11 @@ def noted(site: Site) -> list[str]:
         return [r.type for r in reader.records() if r.type.startswith("copy.")]
 
 
+def memory_of(site: Site) -> Path:
+    (path,) = (site.base / "keys").glob("*.signed")
+    return path
+
+
 # --- signing ----------------------------------------------------------------------------------------------------------
 
 
@@ -55,6 +61,37 @@ def test_nothing_new_is_not_signed_again(site: Site) -> None:
     with site.open() as (_, sealer):
         assert sealer.seal().seal == sealer.seal().seal == site.seals()[-1]
     assert len(site.seals()) == 2
+
+
+@pytest.mark.parametrize("left", [b"", b"rootswap/1\n12", b"\xff\xfe\n1\n2\n"])
+def test_what_a_key_signed_last_is_not_signed_over_when_it_is_damaged(site: Site, left: bytes) -> None:
+    memory_of(site).write_bytes(left)
+    with site.open() as (writer, sealer):
+        upgrade(writer, 1)
+        sealed = sealer.seal()
+    assert sealed.warning is not None and "is not a checkpoint" in sealed.warning and "--since" in sealed.warning
+    assert memory_of(site).read_bytes() == left
+    assert len(site.seals()) == 2
+
+
+def test_a_key_that_has_forgotten_what_it_signed_last_is_told_once(site: Site) -> None:
+    with site.open() as (writer, sealer):
+        assert not sealer.seal().forgot
+        memory_of(site).unlink()
+        assert sealer.seal().forgot
+        assert not sealer.seal().forgot
+        memory_of(site).unlink()
+        upgrade(writer, 1)
+        assert sealer.seal().forgot
+    assert memory_of(site).read_text() == site.seals()[-1].checkpoint.text
+
+
+def test_without_the_keys_the_sentence_names_the_private_half(site: Site) -> None:
+    shutil.rmtree(site.base / "keys")
+    with site.open() as (writer, sealer):
+        upgrade(writer, 1)
+        warning = sealer.seal().warning
+    assert warning is not None and warning.endswith(f"its private half is not in {site.base}/keys")
 
 
 def test_keys_are_for_root_alone(site: Site) -> None:

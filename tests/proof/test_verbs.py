@@ -52,6 +52,22 @@ def test_verify_fails_closed_and_names_the_record(run: Run, site: Site) -> None:
     assert "record 4: column target says 'jail:x', the record 'jail:web'" in err
 
 
+def test_verify_fails_closed_on_a_memory_that_is_damaged_and_warns_of_one_that_is_gone(run: Run, site: Site) -> None:
+    (memory,) = (site.base / "keys").glob("*.signed")
+    kept = memory.read_bytes()
+    for left in (b"", kept[: len(kept) // 2]):
+        memory.write_bytes(left)
+        code, out, err = run("audit", "verify")
+        assert (code, out) == (4, "") and "what a key signed last is damaged" in err
+    memory.unlink()
+    code, out, err = run("audit", "verify", "--json")
+    assert (code, json.loads(out)["data"]["remembered"]) == (0, False)
+    assert err.startswith("warning: nothing beside the ledger tells how far it went")
+    assert "what the key signed last (keys/*.signed) was not there" in run("audit", "checkpoint")[2]
+    code, out, err = run("audit", "verify", "--json")
+    assert (code, json.loads(out)["data"]["remembered"], err) == (0, True, "")
+
+
 def test_checkpoints_that_were_carried_away_are_compared(run: Run, site: Site) -> None:
     (site.base / "vault").mkdir()
     code, out, _ = run("audit", "checkpoint", "--copy", str(site.base))

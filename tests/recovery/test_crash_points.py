@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from commands.bootstrap import Session
+from commands.drivers.memory_world import BUILDING
 from commands.transactions.plan import Plan, Purpose
 from ledger.lifecycle import WAITING, State
 from ledger.reader import LedgerReader
@@ -26,6 +27,7 @@ SCENARIOS: dict[str, tuple[str, Request]] = {
     "stop": ("settled", lambda session: session.requests.stop("web")),
     "start": ("stopped", lambda session: session.requests.start("web")),
     "destroy-release": ("upgraded twice", lambda session: session.requests.destroy_release("debian@00000001")),
+    "forget-release": ("lost", lambda session: session.requests.destroy_release("debian@00000001")),
 }
 
 
@@ -42,6 +44,7 @@ POINTS = {
     "stop": 6,
     "start": 14,
     "destroy-release": 11,
+    "forget-release": 7,
 }
 
 
@@ -61,11 +64,13 @@ def prepare(site: Site, beginning: str) -> Site:
     site.settle()
     if beginning == "broken":
         site.spoil("debian@00000003")
-    if beginning.startswith("upgraded"):
+    if beginning.startswith("upgraded") or beginning == "lost":
         site.run(lambda session: session.requests.upgrade("web", None)).raise_unless_committed()
-    if beginning == "upgraded twice":
+    if beginning in ("upgraded twice", "lost"):
         site.run(lambda session: session.requests.upgrade_template("debian", None)).raise_unless_committed()
         site.run(lambda session: session.requests.upgrade("web", None)).raise_unless_committed()
+    if beginning == "lost":
+        site.world.state["release:debian@00000001"] = BUILDING
     if beginning == "approved":
         site.approve(lambda session: session.requests.upgrade("web", None))
     if beginning == "stopped":

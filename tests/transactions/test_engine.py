@@ -475,6 +475,29 @@ def test_a_jail_that_somebody_restarts_on_the_old_root_is_not_called_upgraded(si
     assert site.world.state["jail:web"] == old
 
 
+def test_a_command_that_ends_at_once_is_told_by_its_name_though_there_is_no_health_check(
+    fast_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = CONFIG.jail["web"].model_copy(update={"health": {}})
+    site = Site(fast_directory, CONFIG.model_copy(update={"jail": {"web": bare}})).settle()
+    before = site.host()
+    ended: list[str | None] = []
+
+    def end(_seconds: float) -> None:
+        if not ended:
+            ended.append(site.world.state.pop("jail:web", None))
+
+    monkeypatch.setattr(site.world.clock, "sleep", end)
+    site.world.printed["web"] = ("no such database",)
+    outcome = site.run(upgrade)
+    assert (outcome.state, outcome.cause) == (
+        State.ROLLED_BACK,
+        "step 6 (check_health) failed: cannot keep web running: its command /usr/sbin/nginx has ended by itself",
+    )
+    assert outcome.hint == 'the command has to stay in the foreground; web printed last: "no such database"'
+    assert site.host() == before
+
+
 def test_a_jail_on_the_wrong_root_can_be_stopped(site: Site) -> None:
     site.world.state["jail:web"] = "debian@00000003"
     with site.session() as session, pytest.raises(Refused):

@@ -7,7 +7,7 @@ import pytest
 
 from commands.bootstrap import Session
 from commands.drivers.base import Presence, Source
-from commands.errors import DriverError, Foreign, Refused, UsageError
+from commands.errors import DriverError, Foreign, Refused
 from commands.transactions.plan import Plan, Purpose
 from commands.transactions.run import Outcome
 from ledger.errors import RootswapError
@@ -229,7 +229,7 @@ def test_a_release_that_was_destroyed_behind_our_back_is_told_to_be_gone(site: F
     snapshot = f"{HOME}/templates/debian:00000003@00000003"
     sh(site, f"zfs destroy {CLONE}; zfs release rootswap {snapshot}; zfs destroy {snapshot}")
     error = refused(site, UPGRADE)
-    assert isinstance(error, UsageError)
+    assert isinstance(error, Refused)
     assert error.message == f"cannot find release {SECOND}"
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from commands.cli import reading
 from commands.config import load
+from commands.errors import Refused, UsageError
 from ledger.events import OperatorDecided, TransactionCommitted
 from ledger.reader import LedgerReader
 from tests.cli.read_verbs.stories import Run, ask, data, get_stuck, upgrade
@@ -33,6 +34,42 @@ def test_release_list_leaves_out_what_is_gone_unless_asked(site: Site, run: Run)
     assert {item["release"] for item in data(run("release", "list", "--json"))} == kept
     states = {item["release"]: item["state"] for item in data(run("release", "list", "--all", "--json"))}
     assert states == {**dict.fromkeys(kept, "present"), "debian@00000003": "retired"}
+
+
+def test_a_release_that_was_destroyed_behind_our_back_is_told_and_struck_off(site: Site, run: Run) -> None:
+    site.run(upgrade).raise_unless_committed()
+    site.run(lambda session: session.requests.upgrade_template("debian", None)).raise_unless_committed()
+    site.run(upgrade).raise_unless_committed()
+    hint = "(!) debian@00000001 is {}: rootswap did not destroy it → rootswap release destroy debian@00000001\n"
+    for left, word in (("building", "damaged"), ("foreign", "foreign"), (None, "gone")):
+        site.world.state.pop("release:debian@00000001", None)
+        if left is not None:
+            site.world.state["release:debian@00000001"] = left
+        code, out, err = run("release", "list")
+        assert (code, out.splitlines()[1].split()[1], err) == (0, word, hint.format(word))
+    with site.session() as session, pytest.raises(Refused, match="gone from the pool, and was not destroyed by"):
+        session.requests.upgrade("web", "debian@00000001")
+    outcome = site.run(lambda session: session.requests.destroy_release("debian@00000001"))
+    assert outcome.state == "committed"
+    told = {item["release"]: item["state"] for item in data(run("release", "list", "--all", "--json"))}
+    assert told.pop("debian@00000001") == "retired" and set(told.values()) == {"present"}
+    with site.session() as session, pytest.raises(UsageError, match="cannot find release"):
+        session.requests.destroy_release("debian@00000001")
+
+
+def test_what_is_foreign_in_the_place_of_a_release_is_not_destroyed(site: Site) -> None:
+    site.run(upgrade).raise_unless_committed()
+    site.run(lambda session: session.requests.upgrade_template("debian", None)).raise_unless_committed()
+    site.world.state["release:debian@00000001"] = "foreign"
+    with site.session() as session, pytest.raises(Refused, match="what is in its place is not ours"):
+        session.requests.destroy_release("debian@00000001")
+
+
+def test_jail_list_tells_of_a_rollback_target_that_is_gone(site: Site, run: Run) -> None:
+    site.run(upgrade).raise_unless_committed()
+    del site.world.state["release:debian@00000001"]
+    code, _, err = run("jail", "list")
+    assert (code, err.startswith("(!) debian@00000001 is gone")) == (0, True)
 
 
 def test_template_and_jail_list_show_what_is_there_and_what_is_only_configured(site: Site, run: Run) -> None:
