@@ -16,10 +16,14 @@ collect_ignore_glob = [] if os.environ.get("ROOTSWAP_VM") else ["test_*.py"]
 
 
 class ByStorage(LoadScopeScheduling):  # type: ignore[misc]
-    """Whoever has settled a jail on a storage does all that is asked of it: scopes are the parameters of the tests."""
+    """Whoever has settled a jail on a storage does all that is asked of it: scopes are the parameters of the tests.
+
+    The contracts need no jail, and take the longest.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid.partition("[")[2] or nodeid.partition("::")[0]
+        name, _, driver = nodeid.partition("[")
+        return nodeid if "test_contracts" in name or not driver else driver
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByStorage:

@@ -74,6 +74,7 @@ def clear(directory: Path) -> None:
     sh("lvcreate", "-q", "-y", "--type", "thin-pool", "-L", "2G", "-n", "pool", "vg")
 
 
+@pytest.mark.parametrize("thin", ["ext4"], indirect=True)
 def test_what_is_made_is_activated_skipped_mounted_and_frozen_as_it_has_to_be(thin: RealPool) -> None:
     thin.storage.snapshot_volumes("web", ["log", "home"], TX)
     kept = f"snapshots/web/{TX}/log"
