@@ -137,5 +137,5 @@ def _pool(config: Config, host: AnyHost) -> Iterator[Finding]:
     remedy = "`rootswap release destroy` what is not used any more"
     yield Finding("pool", "bad", told, remedy) if is_low else Finding("pool", "ok", f"{pool.path}, {told}")
     yield from _without_apt(config, host, drivers.storage)
-    if space.caution is not None:
-        yield Finding("pool", "warning", space.caution)
+    for caution in space.cautions:
+        yield Finding("pool", "warning", caution)

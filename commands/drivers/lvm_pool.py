@@ -200,19 +200,33 @@ class LvmPool(ObjectStorage):
         if found.data_percent is None or found.metadata_percent is None:
             remedy = f"activate it with `lvchange -ay {self._pool.thin_pool}`"
             raise DriverError(f"cannot ask thin pool {self._pool.thin_pool} for its space: not active", remedy=remedy)
-        caution = None
+        cautions = []
         if found.when_full != "error":
-            caution = (
+            cautions.append(
                 f"once thin pool {self._pool.thin_pool} is full, writes wait a minute and then fail, also those of "
                 "your jails; have it extended in time (dmeventd), or see lvchange --errorwhenfull"
+            )
+        if volatile := [disk for disk in self._disks() if self._is_volatile(disk)]:
+            cautions.append(
+                f"{', '.join(volatile)} may lose what LVM has written when the power goes, and with it the volume "
+                "group, for LVM does not flush: turn the write cache of the disk off (hdparm -W0), unless a battery "
+                "keeps it"
             )
         return Space(
             data_free_bytes=int(found.size_bytes * (1 - found.data_percent / 100)),
             metadata_free_bytes=int(found.metadata_size_bytes * (1 - found.metadata_percent / 100)),
             size_bytes=found.size_bytes,
             metadata_reserve_bytes=int(found.metadata_size_bytes * (1 - _METADATA_LIMIT)),
-            caution=caution,
+            cautions=tuple(cautions),
         )
+
+    def _is_volatile(self, disk: str) -> bool:
+        """Whether a disk says that it has a write cache to be flushed; see queue/write_cache in sysfs-block(5)."""
+        home = f"/sys/class/block/{os.path.basename(disk)}"
+        for path in (f"{home}/queue/write_cache", f"{home}/../queue/write_cache"):  # the second for a partition
+            if self._host.stat(path) is not None:
+                return self._host.read(path).strip() == b"write back"
+        return False  # a name that LVM or an administrator has given it; nobody is to be warned by a guess
 
     # Changing
 

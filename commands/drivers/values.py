@@ -22,14 +22,14 @@ class Presence(StrEnum):
 class Space:
     """Room left in a pool. Metadata can run out first; None where the storage keeps no separate account.
 
-    With less than ``metadata_reserve_bytes`` of it, snapshots begin to fail. ``caution`` says what else to watch.
+    With less than ``metadata_reserve_bytes`` of it, snapshots begin to fail. ``cautions`` say what else to watch.
     """
 
     data_free_bytes: int
     metadata_free_bytes: int | None
     size_bytes: int
     metadata_reserve_bytes: int = 64 << 20
-    caution: str | None = None
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

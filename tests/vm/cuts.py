@@ -64,7 +64,8 @@ class Rig:
         self._disks: list[VolatileDisk] = []
         for name in DISKS:
             copy(settled / f"{name}.img", directory / f"{name}.img")
-            disk = VolatileDisk(directory / f"{name}.img", directory / f"{name}.nbd")
+            through = name == "pool" and backend.write_through
+            disk = VolatileDisk(directory / f"{name}.img", directory / f"{name}.nbd", write_through=through)
             self._stack.callback(disk.close)
             self._disks.append(disk)
         drives = [Drive(name, disk.url) for name, disk in zip(DISKS, self._disks, strict=True)]

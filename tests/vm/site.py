@@ -23,11 +23,15 @@ _SCRIPTS = {
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A storage driver: how its disk is prepared in an empty guest, and what the configuration says of it."""
+    """A storage driver: how its disk is prepared in an empty guest, and what the configuration says of it.
+
+    ``write_through`` is for what cannot stand a disk that reorders what was not flushed: LVM, within one command.
+    """
 
     driver: str
     prepare: tuple[str, ...]
     storage: dict[str, object]
+    write_through: bool = False
 
 
 BTRFS = Backend(
@@ -59,6 +63,7 @@ LVM = Backend(
         f"mkdir -m 700 {HOME}",
     ),
     {"driver": "lvm", "thin_pool": "vg/pool", "path": f"{HOME}/pool", "root_size": "256M", "volume_size": "128M"},
+    write_through=True,
 )
 BACKENDS = {backend.driver: backend for backend in (BTRFS, ZFS, LVM)}
 

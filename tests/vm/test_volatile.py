@@ -66,3 +66,15 @@ def test_the_last_of_two_writes_to_a_block_wins_or_the_first_or_neither(disk: Vo
         disk.lose_power(random.Random(seed))
         ends.add(content(disk)[0])
     assert ends == {9, 1, 2}
+
+
+def test_a_disk_that_writes_through_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(4 * BLOCK))
+    disk = VolatileDisk(path, tmp_path / "nbd", write_through=True)
+    try:
+        use(disk, f"write -P 1 0 {BLOCK}", f"write -P 2 {BLOCK} {BLOCK}")
+        assert disk.lose_power(random.Random(1)) == (0, 0)
+        assert content(disk)[:2] == [1, 2]
+    finally:
+        disk.close()

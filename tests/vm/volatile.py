@@ -34,12 +34,16 @@ class Written:
 
 
 class VolatileDisk:
-    """A server for one machine at a time on the Unix socket ``address``; ``path`` is the disk, the cache included."""
+    """A server for one machine at a time on the Unix socket ``address``; ``path`` is the disk, the cache included.
 
-    def __init__(self, path: Path, address: Path) -> None:
+    With ``write_through`` nothing is ever only in the cache: a power cut takes no write that was answered.
+    """
+
+    def __init__(self, path: Path, address: Path, *, write_through: bool = False) -> None:
         self.path = path
         self.address = address
         self.flushes = 0
+        self._write_through = write_through
         self._file = os.open(path, os.O_RDWR)
         self._size = os.fstat(self._file).st_size
         self._cache: list[Written] = []
@@ -129,14 +133,14 @@ class VolatileDisk:
             case 0:
                 data = os.pread(self._file, length, offset)
             case 1:
-                self._write(offset, _exactly(connection, length), fua=bool(flags & _FUA))
+                self._write(offset, _exactly(connection, length), fua=self._write_through or bool(flags & _FUA))
             case 2:
                 return False
             case 3:
                 self._cache.clear()
                 self.flushes += 1
             case 6:
-                self._write(offset, bytes(length), fua=bool(flags & _FUA))
+                self._write(offset, bytes(length), fua=self._write_through or bool(flags & _FUA))
             case _:  # trim: a hint, not taken
                 pass
         connection.sendall(struct.pack(">IIQ", _ANSWER_MAGIC, 0, handle) + data)
