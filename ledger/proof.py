@@ -31,6 +31,7 @@ from ledger.errors import LedgerDamaged, ProofRefused
 from ledger.merkle import HASH_BYTES, leaf_hash, root_from_inclusion
 
 _HEADER = b"rootswap-proof@v1"
+_NOT_OURS = "it is not a proof of ours, or not the whole of one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +66,19 @@ class Proof:
                 key=public_key(key),
             )
         except (ValueError, binascii.Error) as error:
-            raise _refused(f"it is not a proof of ours ({error})") from error
+            raise _refused(_NOT_OURS) from error
         whole = header == _HEADER and ARMOUR.fullmatch(signature) and {len(each) for each in path} <= {44}
         if not whole or found.format() != data:
-            raise _refused("it is not a proof of ours")
+            raise _refused(_NOT_OURS)
         return found
 
     def check(self, checker: SignatureChecker, key: str | None = None) -> AnyRecord:
         """The record, if all of it is proved, by ``key`` if that is given; raises ProofRefused."""
         if key is not None and key != self.key:
-            raise _refused(f"it is signed by {fingerprint(self.key)}, not by {fingerprint(key)}")
+            raise ProofRefused(
+                f"cannot accept the proof: it is signed by {fingerprint(self.key)}, not by {fingerprint(key)}",
+                remedy="give the key of that ledger; after a rotation, the one that was in use at the time",
+            )
         record = self.check_tree()
         if not self.seal.is_by(self.key, checker):
             raise _refused("the signature of its checkpoint is not good")

@@ -8,6 +8,17 @@ if TYPE_CHECKING:
     from ledger.verify import VerifyReport
 
 
+def content(file: str) -> bytes:
+    """What is in a file that the command line names. Raises UsageError."""
+    from commands.drivers.host import LocalHost
+    from commands.errors import DriverError, UsageError
+
+    try:
+        return LocalHost().read(file)
+    except DriverError as error:
+        raise UsageError(error.message, remedy="name a file that is there") from error
+
+
 def checkpoint(file: str) -> "Checkpoint":
     """The checkpoint in ``file``. Raises UsageError."""
     from commands.drivers.host import LocalHost
@@ -30,12 +41,11 @@ def seal(file: str) -> "Seal":
 
 def public(file: str) -> str:
     """The public key in ``file``. Raises UsageError."""
-    from commands.drivers.host import LocalHost
     from commands.errors import UsageError
     from ledger.checkpoint import public_key
 
     try:
-        return public_key(LocalHost().read(file).decode())
+        return public_key(content(file).decode())
     except ValueError as error:
         raise UsageError(f"cannot use the public key {file}: {error}", remedy="give a .pub file") from error
 

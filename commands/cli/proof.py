@@ -7,6 +7,7 @@ import typer
 
 from commands.cli import kept, options
 from commands.cli.output import Format, note, paint, show
+from commands.errors import UsageError
 
 if TYPE_CHECKING:
     from commands.config import Config
@@ -111,6 +112,11 @@ def prove(
     from commands.cli.reading import open_ledger
     from commands.drivers.host import LocalHost
 
+    if file in set(Format):
+        raise UsageError(
+            f"cannot write the proof as {file}: -o names a file here, and a proof has one format",
+            remedy=f"leave it out for stdout, or write -o ./{file} for a file of that name",
+        )
     with open_ledger(options.read_config(ctx)) as reader:
         proof = reader.prove(seq)
     if file is None:
@@ -136,7 +142,7 @@ def check_proof(
     from ledger.proof import Proof
 
     host = LocalHost()
-    proof = Proof.parse(host.read(file))
+    proof = Proof.parse(kept.content(file))
     record = proof.check(SshChecker(host), None if key is None else kept.public(key))
     sealed = proof.seal.checkpoint
     said = f"proved: record {record.seq} of {sealed.size} in {sealed.origin}\n"

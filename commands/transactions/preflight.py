@@ -53,6 +53,7 @@ class Preflight:
     def _deployed(self, jail: str) -> JailSettled:
         settled = self._jail(jail)
         if settled is None:
+            self._config.find_jail(jail)
             raise Refused(f"cannot change {jail}: it is not deployed yet", remedy=f"run `rootswap upgrade {jail}`")
         return settled
 

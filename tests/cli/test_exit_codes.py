@@ -1,19 +1,22 @@
 """The exit codes are a contract: one test for each, with the sentence and the remedy that come with it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from commands import bootstrap
+from commands.cli.app import EXIT_CODES
 from commands.config import Config
 from commands.drivers.memory import MemoryWorld
 from commands.errors import ConfigError, DriverError, ToolMissing
 from commands.transactions.interrupt import Interrupt
+from ledger.errors import RootswapError
 from ledger.schema import LEDGER_FILE
 from tests.cli.bench import Bench
 
@@ -328,3 +331,40 @@ def test_a_user_without_rights_is_told_so_by_doctor_and_by_every_verb(
     monkeypatch.setattr("commands.cli.options.read_config", lambda _ctx: refuse(Path("/x")))
     printed = bench.run("status")
     assert (printed.code, printed.err) == (77, "rootswap: cannot use /x: permission denied\n  remedy: run it as root\n")
+
+
+def test_the_codes_in_the_runbook_are_those_of_the_errors_and_of_the_help(bench: Bench) -> None:
+    table = (ROOT / "docs/runbook.md").read_text().partition("## Exit codes")[2].partition("\n\nAn error")[0]
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
+    helped = {int(code) for code in re.findall(r"\b(\d+) [a-z]", EXIT_CODES)}
+    of_errors = {error.exit_code for error in _errors(RootswapError)}
+    assert documented == helped == of_errors | {0, 10, 70}
+
+
+def _errors(kind: type[RootswapError]) -> Iterator[type[RootswapError]]:
+    yield kind
+    for inner in kind.__subclasses__():
+        yield from _errors(inner)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["upgrade no", "rollback no", "jail start no", "jail stop no", "template build no", "tx show no", "run no",
+     "approve no --reason x", "release destroy no@x --yes", "release list --template no", "tx list --target no",
+     "upgrade web --to debian@no", "audit check-proof /no/such/file"],
+)  # fmt: skip
+def test_2_for_whatever_is_named_and_not_there(bench: Bench, words: str) -> None:
+    bench.settle()
+    printed = bench.run(*words.split())
+    assert (printed.code, printed.out) == (2, "")
+    assert "remedy: " in printed.err
+
+
+def test_a_proof_is_never_written_to_a_file_that_is_called_as_a_format(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.settle()
+    monkeypatch.chdir(bench.directory)
+    printed = bench.run("audit", "prove", "1", "-o", "json")
+    assert (printed.code, printed.envelope["error"]["code"]) == (2, "usage")
+    assert not (bench.directory / "json").exists()
