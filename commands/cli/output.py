@@ -8,8 +8,9 @@ A result that is lost on a full disk is one. Light on purpose: every command imp
 import errno
 import json
 import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +26,7 @@ SCHEMA = "rootswap/1"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+_COLOUR = re.compile(r"\x1b\[\d*m")
 _GAP = "  "
 #: The width of a terminal that does not tell one.
 _NO_LIMIT = 1 << 30
@@ -62,9 +64,11 @@ def show(format: Format, data: object, table: Table | str) -> None:
             _write(envelope(data))
         case Format.JSONL:
             items = data if isinstance(data, list | tuple) else [data]
-            _write("".join(f"{_compact(item)}\n" for item in items))
+            _write("".join(f"{compact(item)}\n" for item in items))
         case Format.CSV | Format.TSV:
-            _write(_separated(format, table if isinstance(table, Table) else _pairs(data)))
+            from commands.cli.separated import separated
+
+            _write(separated(format, data, table))
         case Format.TABLE:
             text = harmless(table) if isinstance(table, str) else fitted(table)
             _write(text if not text or text.endswith("\n") else text + "\n")
@@ -88,12 +92,12 @@ def show_error(format: Format, code: str, message: str, remedy: str, data: objec
 def envelope(data: object, *, error: object = None, is_compact: bool = False) -> str:
     """The one JSON object that a command prints, with a newline."""
     whole = {"schema": SCHEMA, "ok": error is None, "data": data, "error": error}
-    return (_compact(whole) if is_compact else json.dumps(whole, indent=2, ensure_ascii=False)) + "\n"
+    return (compact(whole) if is_compact else json.dumps(whole, indent=2, ensure_ascii=False)) + "\n"
 
 
 def stream(format: Format, data: object, line: str) -> bool:
     """Print one record of many at once: ``line`` to people, else ``data`` as a JSON line. False: nobody listens."""
-    return _write(f"{harmless(line) if format in (Format.TABLE, Format.CSV, Format.TSV) else _compact(data)}\n")
+    return _write(f"{harmless(line) if format in (Format.TABLE, Format.CSV, Format.TSV) else compact(data)}\n")
 
 
 def note(text: str) -> None:
@@ -173,7 +177,7 @@ def is_terminal(file: TextIO | None) -> bool:
 def fitted(table: Table) -> str:
     """The table as people read it; on a terminal that is too narrow for it, each row becomes lines of its own."""
     text = aligned(table)
-    if table.rows and max(map(len, text.splitlines()[1:])) > line_width():
+    if table.rows and max(map(len, _COLOUR.sub("", text).splitlines())) > line_width():
         return _stacked(table)
     return text
 
@@ -271,33 +275,6 @@ def _cell(value: Cell) -> str:
             return "".join(c if c.isprintable() else "?" for c in str(value))
 
 
-def _compact(data: object) -> str:
+def compact(data: object) -> str:
+    """JSON in one line."""
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-
-
-def _separated(format: Format, table: Table) -> str:
-    import csv
-    import io
-
-    text = io.StringIO()
-    delimiter = "," if format is Format.CSV else "\t"
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows([_separate_cell(cell) for cell in row] for row in table.rows)
-    return text.getvalue()
-
-
-def _separate_cell(cell: Cell) -> Cell:
-    from projections.cells import guarded
-
-    return "" if cell is None else guarded(cell) if isinstance(cell, str) else cell
-
-
-def _pairs(data: object) -> Table:
-    """A result without a table of its own, as key and value."""
-    if not isinstance(data, Mapping):
-        return Table(("value",), [[str(data)]])
-    return Table(
-        ("key", "value"),
-        [[str(k), v if isinstance(v, str | int | float | None) else _compact(v)] for k, v in data.items()],
-    )

@@ -128,6 +128,7 @@ def test_a_failure_that_there_is_no_room_for_keeps_its_exit_code(bench: Bench) -
     ("columns", "text"),
     [
         (80, "CHECK     VERDICT\r\npackages  ok\r\npython    -\r\n"),
+        (16, "CHECK    packages\r\nVERDICT  ok\r\n\r\nCHECK    python\r\n"),  # the heading is 17 wide
         (5, "CHECK    packages\r\nVERDICT  ok\r\n\r\nCHECK    python\r\n"),
     ],
 )
