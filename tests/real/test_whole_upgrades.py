@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from commands.bootstrap import Session
+from commands.config import NetworkConfig
 from commands.drivers.base import JailState
 from commands.drivers.cgroups import cgroup_mount
 from commands.drivers.host import LocalHost
 from commands.drivers.jail_layout import cgroup_of
+from commands.errors import DriverError
 from commands.transactions.plan import Plan, Purpose
 from ledger.events import StepStarted
 from ledger.lifecycle import State
@@ -63,6 +65,33 @@ def test_a_broken_release_is_rolled_back_and_the_old_one_serves(site: RealSite) 
     assert site.execute(to_two) == 1
     assert site.look() == before
     assert site.execute(repaired(site)) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "lacking"),
+    [
+        ({"volumes": {"log": "/srv/none", "home": "/home"}}, "/srv/none"),
+        ({"command": ("/srv/none",)}, "its command /srv/none is not there"),
+        ({"network": NetworkConfig(kind="veth", link="rswap-none")}, "there is no bridge rswap-none"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_the_root_stops_nothing(
+    site: RealSite, change: dict[str, object], lacking: str
+) -> None:
+    """The release stays, so that nothing is staged: the root is looked at where it is mounted."""
+    before, config = site.look(), site.config
+    web = config.jail["web"].model_copy(update=change)
+    site.config = config.model_copy(update={"jail": {**config.jail, "web": web}})
+
+    def refused(session: Session) -> None:
+        with pytest.raises(DriverError, match=lacking):
+            session.requests.upgrade("web", str(before["release"]))
+
+    try:
+        assert site.fork(refused) == 0
+    finally:
+        site.config = config
+    assert site.look() == before
 
 
 def repaired(site: RealSite) -> Callable[[Session], Plan | None]:
