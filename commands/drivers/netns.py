@@ -2,11 +2,9 @@
 
 from commands.drivers.base import Host, JailSpec
 from commands.drivers.jail_layout import digest_of
-from commands.errors import DriverError
+from commands.errors import DriverError, ToolMissing
 
 _DIRECTORY = "/run/netns"
-#: Where the kernel shows each interface, see sysfs(5).
-_INTERFACES = "/sys/class/net"
 
 #: namespace, outer interface. Deleting one end of a pair deletes the other, at once; deleting the namespace would do it
 #: some time later. After a reboot the file may be left without a namespace behind it: ip complains, and we remove it.
@@ -45,12 +43,16 @@ def require_network_tools(host: Host, jail: JailSpec) -> None:
 def require_link(host: Host, jail: JailSpec) -> None:
     """Whether the bridge is there that the jail's interface is to join: a missing one is not to be met after the stop.
 
-    Where the kernel shows no interfaces at all, nothing is concluded. Raises DriverError.
+    Where there is no ip(8) to ask, nothing is concluded. Raises DriverError.
     """
     link = jail.network.link
-    if jail.network.kind != "veth" or link is None or host.stat(f"{_INTERFACES}/lo", follow=True) is None:
+    if jail.network.kind != "veth" or link is None:
         return
-    if "/" in link or host.stat(f"{_INTERFACES}/{link}", follow=True) is None:
+    try:
+        asked = host.run(["ip", "link", "show", "dev", link], check=False)
+    except ToolMissing:  # LXC does without
+        return
+    if asked.status != 0:
         remedy = "make it, or mend network.link of the jail; `ip link show type bridge` lists what there is"
         raise DriverError(f"cannot run jail {jail.name}: there is no bridge {link} on the host", remedy=remedy)
 

@@ -1,6 +1,6 @@
 """Whether the bridge of a jail is there, asked before the jail is stopped."""
 
-from pathlib import Path
+import shutil
 
 import pytest
 
@@ -12,9 +12,9 @@ from commands.errors import DriverError
 SPEC = JailSpec(driver="lxc", name="web", root="/nowhere", command=("/bin/true",))
 
 
-@pytest.mark.skipif(not Path("/sys/class/net/lo").exists(), reason="the kernel shows no interfaces here")
+@pytest.mark.skipif(shutil.which("ip") is None, reason="needs ip(8)")
 def test_a_bridge_that_is_not_there_is_named_with_a_remedy() -> None:
-    for link in ("rswap-nobridge", "../net/lo"):
+    for link in ("rswap-nobridge", "-h"):
         with pytest.raises(DriverError, match="there is no bridge") as caught:
             require_link(LocalHost(), SPEC.model_copy(update={"network": Network(kind="veth", link=link)}))
         assert "network.link" in caught.value.remedy
