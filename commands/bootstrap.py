@@ -304,7 +304,7 @@ def _require_real(host: Host, path: str) -> None:
     if found.mode & _OTHERS_WRITE or found.uid not in (0, os.geteuid()):
         raise ConfigError(
             f"cannot trust state_directory {path}: others than root can change it",
-            remedy=f"chown root {path}; chmod 700 {path}; then see with `rootswap audit verify` whether it is as it was",
+            remedy=f"chown root {path}; chmod 700 {path}; then hold it against `rootswap audit verify --since`",
         )
     try:
         host.resolve_beneath("/", path)
