@@ -290,10 +290,22 @@ def compose(
     return Session(config, ledger, drivers, engine, requests, recoverer, gatekeeper, proposals, sealer)
 
 
+_OTHERS_WRITE = 0o022
+
+
 def _require_real(host: Host, path: str) -> None:
-    """Raise ConfigError if a symlink leads to the state directory: the mount table knows its mounts by real paths."""
-    if host.stat(path, follow=True) is None:
+    """Raise ConfigError if a symlink leads to the state directory, or if others than root can exchange what is in it.
+
+    The mount table knows its mounts by real paths; and what the ledger and its keys say is obeyed.
+    """
+    found = host.stat(path, follow=True)
+    if found is None:
         return
+    if found.mode & _OTHERS_WRITE or found.uid not in (0, os.geteuid()):
+        raise ConfigError(
+            f"cannot trust state_directory {path}: others than root can change it",
+            remedy=f"chown root {path}; chmod 700 {path}; then hold it against `rootswap audit verify --since`",
+        )
     try:
         host.resolve_beneath("/", path)
     except DriverError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from ledger import schema
 from ledger.codec import AnyRecord
+from ledger.errors import LedgerUnusable
 from ledger.events import JsonObject
 from ledger.index import (
     TargetRow,
@@ -243,4 +244,12 @@ def _explained(action: str, path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        log = path.with_name(f"{path.name}-wal")
+        is_empty = not log.exists() or log.stat().st_size == 0  # SQLite has made a new one to find nothing in it
+        codes = [getattr(one, "sqlite_errorcode", 0) & 0xFF for one in (error, error.__context__)]
+        if is_empty and sqlite3.SQLITE_IOERR in codes:
+            raise LedgerUnusable(
+                f"cannot {action} {os.fspath(path)}: {log.name} was removed while an engine is at work",
+                remedy="let that engine end, which still has it open and puts its records back; never remove that file",
+            ) from error
         raise schema.explain(error, f"{action} {os.fspath(path)}") from error

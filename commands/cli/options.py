@@ -17,8 +17,27 @@ OutputOption = Annotated[
     Format,
     typer.Option("--output", "-o", help="How to print the result; --json is short for -o json.", show_default=True),
 ]
-ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why this is done, for the ledger.")]
-TicketOption = Annotated[str | None, typer.Option("--ticket", help="The ticket or change that this belongs to.")]
+#: What somebody has to say is read in tables, and kept for ever.
+LONGEST_WORDS = 4096
+
+
+def _brief(words: str | None) -> str | None:
+    from commands.errors import UsageError
+
+    if words is not None and len(words) > LONGEST_WORDS:
+        raise UsageError(
+            f"cannot record a reason or a ticket of {len(words)} characters: at most {LONGEST_WORDS} are kept",
+            remedy="put the long text into the ticket, and its number here",
+        )
+    return words
+
+
+ReasonOption = Annotated[
+    str | None, typer.Option("--reason", help="Why this is done, for the ledger.", callback=_brief)
+]
+TicketOption = Annotated[
+    str | None, typer.Option("--ticket", help="The ticket or change that this belongs to.", callback=_brief)
+]
 EmergencyOption = Annotated[
     bool,
     typer.Option("--emergency", help="Go over the policy; needs --reason, is logged, and owes an approval afterwards."),

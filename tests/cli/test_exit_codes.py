@@ -226,6 +226,25 @@ def test_78_without_a_configuration_and_without_a_ledger(bench: Bench) -> None:
     assert str(bench.config) in printed.err
 
 
+def test_2_for_a_reason_that_is_a_book(bench: Bench) -> None:
+    bench.settle()
+    printed = bench.run("jail", "stop", "web", "--reason", "x" * 5000)
+    assert printed.code == 2
+    assert printed.err.startswith("rootswap: cannot record a reason or a ticket of 5000 characters: at most 4096")
+    assert bench.run("jail", "stop", "web", "--reason", "x" * 4096).code == 0
+
+
+def test_78_for_a_state_directory_that_others_can_change(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state").chmod(0o777)
+    config = Config.model_validate({"state_directory": str(tmp_path / "state")})
+    with (
+        pytest.raises(ConfigError, match="others than root can change it"),
+        bootstrap.open_session(config, interrupt=Interrupt(), observer=lambda _plan, _record: None),
+    ):
+        pass
+
+
 def test_78_for_a_state_directory_behind_a_symlink(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")

@@ -334,3 +334,17 @@ def test_a_reader_on_a_full_disk_reads_or_says_that_it_is_full(small: Path, engi
     writer.close()
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "3\n"), done
+
+
+def test_a_log_that_was_removed_under_the_engine_is_told_and_nothing_of_it_is_lost(tmp_path: Path) -> None:
+    writer = create(tmp_path / "ledger")
+    writer.append(TX, begun(), started(1))
+    (tmp_path / "ledger" / "ledger.db-wal").unlink()
+    told = READER.replace('assert "make room"', 'assert "let that engine end"')
+    command = [sys.executable, "-c", told, str(tmp_path / "ledger")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.stdout == "ledger.db-wal was removed while an engine is at work\n", done
+    writer.append(TX, succeeded(1))
+    writer.close()
+    with LedgerReader.open(tmp_path / "ledger") as reader:
+        assert reader.verify().records == 4

@@ -230,7 +230,7 @@ def test_a_release_that_was_destroyed_behind_our_back_is_told_to_be_gone(site: F
     sh(site, f"zfs destroy {CLONE}; zfs release rootswap {snapshot}; zfs destroy {snapshot}")
     error = refused(site, UPGRADE)
     assert isinstance(error, Refused)
-    assert error.message == f"cannot find release {SECOND}"
+    assert error.message == f"cannot use release {SECOND}: it is gone from the pool, and was not destroyed by rootswap"
 
 
 def test_a_release_that_was_changed_behind_our_back_is_not_used(site: FreeBsdSite) -> None:
