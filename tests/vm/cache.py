@@ -41,7 +41,7 @@ def made_once(path: Path, make: Callable[[Path], None]) -> bool:
     It gets its name only when it is whole, so one that was interrupted is made anew; whoever comes second waits for
     the first.
     """
-    with _locked(path.with_name(f".{path.name}.lock")):
+    with locked(path.with_name(f".{path.name}.lock")):
         if path.exists():
             return False
         draft = path.with_name(f".{path.name}.draft")
@@ -67,7 +67,8 @@ def _forget_unused() -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Have ``path`` locked for one process at a time."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -5,6 +5,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+from tests.vm.cache import CACHE, locked
 from tests.vm.machine import Drive, Machine
 from tests.vm.site import root_archive
 from tests.vm.system import PRIVATE, REPOSITORY
@@ -17,13 +18,14 @@ _PARTS = ("ledger", "commands", "projections", "tests", "pyproject.toml")
 def code_drive(directory: Path) -> Drive:
     """A disk with this checkout, written to ``directory``."""
     path = directory / "code.tar"
-    if sys.version_info[:2] == (3, 11):  # the guest's; else it compiles for itself, which takes it longer
-        for part in _PARTS[:3]:
-            compileall.compile_dir(REPOSITORY / part, quiet=1)
-    with tarfile.open(path, "w") as tar:
-        for part in _PARTS:
-            tar.add(REPOSITORY / part, part, filter=_as_root)
-        tar.add(root_archive(directory), "root.tar", filter=_as_root)
+    with locked(CACHE / ".code.lock"):  # another guest may be given the same files
+        if sys.version_info[:2] == (3, 11):  # the guest's; else it compiles for itself, which takes it longer
+            for part in _PARTS[:3]:
+                compileall.compile_dir(REPOSITORY / part, quiet=1)
+        with tarfile.open(path, "w") as tar:
+            for part in _PARTS:
+                tar.add(REPOSITORY / part, part, filter=_as_root)
+            tar.add(root_archive(directory), "root.tar", filter=_as_root)
     with path.open("r+b") as file:
         assert path.stat().st_size <= _SIZE, "the checkout has outgrown its disk"
         file.truncate(_SIZE)
