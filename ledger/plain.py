@@ -4,15 +4,15 @@ Bytes are held against their hash and columns against the bytes, as everywhere, 
 lifted. But nothing is made of its fields: who shows, shows what is there, and who acts reads with ``Row.decode``.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from operator import itemgetter
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from pydantic_core import from_json
 
 from ledger.authority import Approval
-from ledger.codec import CURRENT_VERSIONS, Actor, RawRecord, Record, record_hash
+from ledger.codec import CURRENT_VERSIONS, Actor, RawRecord, Record
 from ledger.events import JsonObject
 from ledger.facts import Fact
 from ledger.rows import Columns, Row
@@ -21,9 +21,8 @@ _COPIES = itemgetter("seq", "event_id", "stream", "version", "transaction", "tar
 _FACTS = frozenset(kind.model_fields["fact"].default for kind in get_args(get_args(Fact)[0]))
 
 
-@dataclass(frozen=True, slots=True)
-class PlainRecord:
-    """A record whose ``event`` is JSON, in today's shape unless it ``is_newer``."""
+class PlainRecord(NamedTuple):
+    """A record whose ``event`` is JSON, in today's shape unless it ``is_newer``. There are millions of them."""
 
     seq: int
     event_id: str
@@ -52,7 +51,7 @@ def read_plain(row: Columns) -> PlainRecord:
 def _quickly(row: Columns) -> PlainRecord | None:
     """None if it is not as nearly all records are, for whatever reason."""
     try:
-        if row[9] != record_hash(row[11]):
+        if row[9] != sha256(row[11]).digest():
             return None
         found = from_json(row[11], allow_inf_nan=False)
         event, actor, approval = found["event"], found["actor"], found["approval"]

@@ -5,7 +5,7 @@ it does not know leaves the lines as they are and is counted in ``newer_events``
 arrives where ``ledger.lifecycle`` does, which the tests hold it to; nothing is ever decided from it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ledger.events import JsonObject
@@ -13,13 +13,16 @@ from ledger.lifecycle import ENDS, State, StepState
 from projections.current_state import Settled, settled_of
 from projections.fields import Told, body, flag, inner, is_newer, number, text, texts
 
+#: As plain text: a member of an enumeration takes SQLite much longer to store.
 _STATES = {
-    "unwind.started": State.UNWINDING,
-    "transaction.committed": State.COMMITTED,
-    "transaction.rolled-back": State.ROLLED_BACK,
-    "transaction.rejected": State.REJECTED,
-    "transaction.stuck": State.STUCK,
+    "unwind.started": State.UNWINDING.value,
+    "transaction.committed": State.COMMITTED.value,
+    "transaction.rolled-back": State.ROLLED_BACK.value,
+    "transaction.rejected": State.REJECTED.value,
+    "transaction.stuck": State.STUCK.value,
 }
+#: The fields of a line by their names.
+Values = dict[str, Any]
 #: A plan that waits holds no target; nothing of it is done yet.
 WAITING = ("planned", "approved")
 #: What ends a transaction, unless it is the refusal of a plan; an answer to an emergency may still follow.
@@ -28,19 +31,19 @@ ENDINGS = ("transaction.committed", "transaction.rolled-back", "transaction.reje
 BEGINNINGS = ("transaction.begun", "transaction.planned")
 _ANSWERS = ("approval.given", "approval.refused")
 _CHOICES = {
-    "continue": State.FORWARD,
-    "accept-planned": State.FORWARD,
-    "unwind": State.UNWINDING,
-    "accept-before": State.UNWINDING,
+    "continue": State.FORWARD.value,
+    "accept-planned": State.FORWARD.value,
+    "unwind": State.UNWINDING.value,
+    "accept-before": State.UNWINDING.value,
 }
 _STEP_STATES = {
-    "step.started": StepState.STARTED,
-    "step.succeeded": StepState.SUCCEEDED,
-    "step.failed": StepState.FAILED,
-    "step.skipped": StepState.SKIPPED,
-    "step.undo-started": StepState.UNDO_STARTED,
-    "step.undone": StepState.UNDONE,
-    "step.undo-failed": StepState.UNDO_FAILED,
+    "step.started": StepState.STARTED.value,
+    "step.succeeded": StepState.SUCCEEDED.value,
+    "step.failed": StepState.FAILED.value,
+    "step.skipped": StepState.SKIPPED.value,
+    "step.undo-started": StepState.UNDO_STARTED.value,
+    "step.undone": StepState.UNDONE.value,
+    "step.undo-failed": StepState.UNDO_FAILED.value,
 }
 
 
@@ -106,7 +109,7 @@ class StepLine:
     transaction_id: str
     step: int
     kind: str
-    state: str = StepState.PENDING
+    state: str = StepState.PENDING.value
     attempt: int = 0
     started_at: str | None = None
     duration_ns: int | None = None
@@ -133,21 +136,20 @@ def tell(story: Story | None, record: Told) -> Story | None:
     """The story after ``record``, which is of the same transaction; None as long as it has no beginning."""
     draft = Draft.begin(record)
     if draft is None and story is not None:
-        draft = Draft(story)
+        draft = Draft.of(story)
         draft.add(record)
     return None if draft is None else draft.story()
 
 
 class Draft:
-    """A story that goes on. What changes is kept aside: lines are made only when the story is told."""
+    """A story that goes on. Its values lie open: lines are made of them only when the story is told."""
 
-    def __init__(self, story: Story) -> None:
-        self._line = story.line
-        self._steps = list(story.steps)
-        self._news: dict[str, Any] = {}
-        self._step_news: dict[int, dict[str, Any]] = {}
-        self._has_ended = story.line.ended_at is not None
-        self.state = story.line.state
+    def __init__(self, line: Values, steps: list[Values]) -> None:
+        self._line = line
+        self._steps = steps
+        self._told: Story | None = None
+        self._has_ended = line["ended_at"] is not None
+        self.state: str = line["state"]
 
     @classmethod
     def begin(cls, record: Told) -> "Draft | None":
@@ -155,133 +157,147 @@ class Draft:
 
         What was planned begins with the whole plan once more: then nothing of the plan's own story is left.
         """
-        return cls(_begin(record, body(record))) if record.type in BEGINNINGS else None
+        return cls(*_begin(record, body(record))) if record.type in BEGINNINGS else None
+
+    @classmethod
+    def of(cls, story: Story) -> "Draft":
+        """``story``, to go on with."""
+        return cls(_values(story.line), [_values(step) for step in story.steps])
 
     def story(self) -> Story:
         """The story so far."""
-        if self._news:
-            self._line = replace(self._line, **self._news)
-            self._news = {}
-        for place, news in self._step_news.items():
-            self._steps[place] = replace(self._steps[place], **news)
-        self._step_news = {}
-        return Story(self._line, tuple(self._steps))
+        if self._told is None:
+            line = TransactionLine(**{**self._line, "state": self.state})
+            self._told = Story(line, tuple(StepLine(**step) for step in self._steps))
+        return self._told
 
     def add(self, record: Told) -> str | None:
         """Go on with ``record``, which begins nothing; returns the kind of fact of its step, if it has one."""
-        event, news = body(record), self._news
+        event, line = body(record), self._line
+        self._told = None
         if self._has_ended:
             self._answer(record, event)
             return None
-        news["last_seq"], news["last_at"] = record.seq, record.at
+        line["last_seq"], line["last_at"] = record.seq, record.at
         if is_newer(record):
-            news["newer_events"] = news.get("newer_events", self._line.newer_events) + 1
+            line["newer_events"] += 1
         if record.type in _STEP_STATES:
             return self._change_step(record, event)
         self._advance(record, event)
         return None
 
     def _advance(self, record: Told, event: JsonObject) -> None:
-        news = self._news
+        line = self._line
         if record.type == "recovery.decided":
-            news["recovered"] = news.get("recovered", self._line.recovered) + 1
+            line["recovered"] += 1
             return
         if record.type in _ANSWERS:
             self._answer(record, event)
             return
         if record.type == "operator.decided":
-            news["state"] = self.state = _CHOICES.get(text(event, "choice") or "", self.state)
+            self.state = _CHOICES.get(text(event, "choice") or "", self.state)
             return
         state = _STATES.get(record.type)
         if state is None:
             return
-        news["state"] = self.state = state
+        self.state = state
         if cause := text(event, "cause"):
-            news["cause"] = cause
+            line["cause"] = cause
         if state in ENDS:
-            news["ended_at"] = record.at
+            line["ended_at"] = record.at
             self._has_ended = True
-            news["duration_ns"], news["downtime_ns"] = number(event, "duration_ns"), number(event, "downtime_ns")
+            line["duration_ns"], line["downtime_ns"] = number(event, "duration_ns"), number(event, "downtime_ns")
 
     def _answer(self, record: Told, event: JsonObject) -> None:
         """A person's word on a plan that waits, or afterwards on what was an emergency."""
-        news, by = self._news, text(inner(event, "by"), "login") or record.actor.login
+        line, by = self._line, text(inner(event, "by"), "login") or record.actor.login
         if record.type == "approval.given":
-            news["approved_by"] = by
+            line["approved_by"] = by
             if self.state in WAITING:
-                news["state"] = self.state = WAITING[1]
+                self.state = WAITING[1]
         elif record.type == "approval.refused" and self.state in WAITING:
-            news["state"] = self.state = State.REJECTED
-            news["cause"], news["ended_at"] = f"refused by {by}: {text(event, 'reason')}", record.at
+            self.state = State.REJECTED.value
+            line["cause"], line["ended_at"] = f"refused by {by}: {text(event, 'reason')}", record.at
             self._has_ended = True
 
     def _change_step(self, record: Told, event: JsonObject) -> str | None:
-        number_of = number(event, "step")
-        if number_of is None or not 1 <= number_of <= len(self._steps):
+        place = number(event, "step")
+        if place is None or not 1 <= place <= len(self._steps):
             return None
-        place = number_of - 1
-        step = self._steps[place]
-        news = self._step_news.setdefault(place, {})
+        step = self._steps[place - 1]
         if record.type == "step.started":
-            attempt = number(event, "attempt") or news.get("attempt", step.attempt) + 1
-            state = _STEP_STATES[record.type]
-            self._steps[place] = StepLine(step.transaction_id, step.step, step.kind, state, attempt, record.at)
-            news.clear()
+            attempt = number(event, "attempt") or step["attempt"] + 1
+            self._steps[place - 1] = _started(step, attempt, record.at)
             return None
-        undo_attempt: int = news.get("undo_attempt", step.undo_attempt)
-        news |= _step_news(record, event, undo_attempt)
-        fact: str | None = news.get("fact", step.fact)
+        step["state"] = _STEP_STATES[record.type]
+        _note(step, record, event)
+        fact: str | None = step["fact"]
         return fact
 
 
-def _step_news(record: Told, event: JsonObject, undo_attempt: int) -> dict[str, Any]:
-    duration_ns, observed = number(event, "duration_ns"), flag(event, "observed") or False
-    news: dict[str, Any] = {"state": _STEP_STATES[record.type]}
+def _note(step: Values, record: Told, event: JsonObject) -> None:
+    """What ``record`` says of a step that was started before."""
     match record.type:
         case "step.succeeded":
             fact = inner(event, "fact")
-            news |= {"duration_ns": duration_ns, "observed": observed}
-            news |= {"fact": text(fact, "fact"), "before": text(fact, "before"), "after": text(fact, "after")}
+            step["duration_ns"], step["observed"] = number(event, "duration_ns"), flag(event, "observed") or False
+            step["fact"], step["before"], step["after"] = (text(fact, key) for key in ("fact", "before", "after"))
         case "step.failed":
-            news |= {"duration_ns": duration_ns, "error": text(event, "error")}
+            step["duration_ns"], step["error"] = number(event, "duration_ns"), text(event, "error")
         case "step.skipped":
-            news |= {"error": text(event, "reason")}
+            step["error"] = text(event, "reason")
         case "step.undo-started":
-            attempt = number(event, "attempt") or undo_attempt + 1
-            news |= {"undo_attempt": attempt, "undo_started_at": record.at, "undo_error": None}
+            step["undo_attempt"] = number(event, "attempt") or step["undo_attempt"] + 1
+            step["undo_started_at"], step["undo_error"] = record.at, None
         case "step.undone":
-            news |= {"undo_duration_ns": duration_ns, "observed": observed}
+            step["undo_duration_ns"], step["observed"] = number(event, "duration_ns"), flag(event, "observed") or False
         case _:
-            news |= {"undo_duration_ns": duration_ns, "undo_error": text(event, "error")}
-    return news
+            step["undo_duration_ns"], step["undo_error"] = number(event, "duration_ns"), text(event, "error")
 
 
-def _begin(record: Told, event: JsonObject) -> Story:
+def _begin(record: Told, event: JsonObject) -> tuple[Values, list[Values]]:
     transaction = record.transaction or ""
     kinds = texts(event, "steps")
     actor = record.actor
-    line = TransactionLine(
-        transaction_id=transaction,
-        kind=text(event, "kind") or "unknown",
-        target=record.target or text(event, "target") or "unknown",
-        state=State.FORWARD if record.type == "transaction.begun" else WAITING[0],
-        begun_seq=record.seq,
-        begun_at=record.at,
-        last_seq=record.seq,
-        last_at=record.at,
-        ended_at=None,
-        uid=actor.uid,
-        login=actor.login,
-        login_uid=actor.login_uid,
-        invoked=" ".join(actor.invoked),
-        host_id=record.host_id,
-        engine_version=record.engine_version,
-        reason=record.reason,
-        ticket=record.ticket,
-        approved_by=record.approval.by if record.approval else None,
-        steps=len(kinds),
-        before=settled_of(inner(event, "before")),
-        after=settled_of(inner(event, "after")),
-        newer_events=int(is_newer(record)),
-    )
-    return Story(line, tuple(StepLine(transaction, place, kind) for place, kind in enumerate(kinds, 1)))
+    line: Values = {
+        "transaction_id": transaction,
+        "kind": text(event, "kind") or "unknown",
+        "target": record.target or text(event, "target") or "unknown",
+        "state": State.FORWARD.value if record.type == "transaction.begun" else WAITING[0],
+        "begun_seq": record.seq,
+        "begun_at": record.at,
+        "last_seq": record.seq,
+        "last_at": record.at,
+        "ended_at": None,
+        "uid": actor.uid,
+        "login": actor.login,
+        "login_uid": actor.login_uid,
+        "invoked": " ".join(actor.invoked),
+        "host_id": record.host_id,
+        "engine_version": record.engine_version,
+        "reason": record.reason,
+        "ticket": record.ticket,
+        "approved_by": record.approval.by if record.approval else None,
+        "steps": len(kinds),
+        "before": settled_of(inner(event, "before")),
+        "after": settled_of(inner(event, "after")),
+        "recovered": 0,
+        "newer_events": int(is_newer(record)),
+    }
+    return line, [
+        {**_PENDING, "transaction_id": transaction, "step": place, "kind": kind} for place, kind in enumerate(kinds, 1)
+    ]
+
+
+def _started(step: Values, attempt: int, at: str) -> Values:
+    """A step that begins anew: nothing is left of an attempt before."""
+    named = {key: step[key] for key in ("transaction_id", "step", "kind")}
+    return {**_PENDING, **named, "state": StepState.STARTED.value, "attempt": attempt, "started_at": at}
+
+
+def _values(line: TransactionLine | StepLine) -> Values:
+    return {field.name: getattr(line, field.name) for field in fields(line)}
+
+
+#: What a step is before it has started.
+_PENDING = _values(StepLine("", 0, ""))

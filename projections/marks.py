@@ -6,6 +6,7 @@ what they can.
 
 from dataclasses import dataclass, replace
 
+from ledger.authority import Approval
 from ledger.plain import PlainRecord
 from projections.fields import body, flag, inner, text
 from projections.history import ENDINGS
@@ -54,11 +55,25 @@ class Marks:
     unwind_ns: int | None = None
 
 
+#: All others leave no marks.
+_MARKING = frozenset(
+    {
+        "step.started",
+        "transaction.planned",
+        "transaction.begun",
+        "approval.given",
+        "approval.refused",
+        "unwind.started",
+        *ENDINGS,
+    }
+)
 _BASES = {"none-required": "not-required", "emergency": "owed", "recovery": "recovery"}
 
 
 def mark(marks: Marks, record: PlainRecord) -> Marks:
     """The marks after ``record``; most records leave none."""
+    if record.type not in _MARKING:
+        return marks
     match record.type:
         case "step.started" if marks.down_at is None and text(body(record), "kind") == "stop_jail":
             return replace(marks, down_at=record.at)
@@ -81,25 +96,36 @@ def _begin(marks: Marks, record: PlainRecord) -> Marks:
     authority = inner(body(record), "authority")
     window = inner(authority, "window")
     basis = text(authority, "basis")
-    marks = replace(
+    given = record.approval
+    approval = _BASES.get(basis or "", "missing") if given is None else _worth(given, basis, record)
+    by, at, meaning = (
+        (marks.approved_by, marks.approved_at, marks.approval_meaning)
+        if given is None
+        else (given.by, given.at, given.meaning)
+    )
+    return replace(
         marks,
         begun_seq=record.seq,
         begun_at=record.at,
-        basis=basis,
+        approval=approval,
+        approved_by=by,
+        approved_at=at,
+        approval_meaning=meaning,
+        planned_by=text(inner(authority, "planned_by"), "login") or marks.planned_by,
+        settle_by=text(authority, "settle_by"),
         window=text(window, "state"),
         window_name=text(window, "name"),
-        settle_by=text(authority, "settle_by"),
-        planned_by=text(inner(authority, "planned_by"), "login") or marks.planned_by,
+        basis=basis,
     )
-    given = record.approval
-    if given is None:
-        return replace(marks, approval=_BASES.get(basis or "", "missing"))
-    by_self = basis == "self" or (basis is None and given.by == record.actor.login)
+
+
+def _worth(given: Approval, basis: str | None, record: PlainRecord) -> str:
+    """The verdict on an approval that was given before the beginning, or is said to have been."""
+    if basis == "self" or (basis is None and given.by == record.actor.login):
+        return "self-approved"
     # To the second, for that is how some approvals are spelt.
     # Where the policy was asked, the approval stands before the beginning in the log, whatever the clock says.
-    in_time = basis == "second-person" or given.at[:19] <= record.at[:19]
-    verdict = "self-approved" if by_self else "approved" if in_time else "late"
-    return replace(marks, approval=verdict, approved_by=given.by, approved_at=given.at, approval_meaning=given.meaning)
+    return "approved" if basis == "second-person" or given.at[:19] <= record.at[:19] else "late"
 
 
 def _answer(marks: Marks, record: PlainRecord) -> Marks:
@@ -117,8 +143,8 @@ def _answer(marks: Marks, record: PlainRecord) -> Marks:
 
 
 def _end(marks: Marks, record: PlainRecord) -> Marks:
-    marks = replace(marks, ended_seq=record.seq)
-    if record.type != "transaction.rolled-back" or marks.unwind_clock is None:
-        return marks
-    reading, _, boot = marks.unwind_clock.partition(" ")
-    return replace(marks, unwind_ns=record.monotonic_ns - int(reading) if boot == record.boot_id else None)
+    unwind_ns = marks.unwind_ns
+    if record.type == "transaction.rolled-back" and marks.unwind_clock is not None:
+        reading, _, boot = marks.unwind_clock.partition(" ")
+        unwind_ns = record.monotonic_ns - int(reading) if boot == record.boot_id else None
+    return replace(marks, ended_seq=record.seq, unwind_ns=unwind_ns)

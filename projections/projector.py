@@ -19,7 +19,7 @@ from ledger.plain import PlainRecord
 from ledger.reader import LedgerReader
 from projections import tables
 from projections.changes import change_of, marks_of, turns
-from projections.current_state import settle
+from projections.current_state import TargetLine, settle
 from projections.history import ENDINGS, Draft, Story, TransactionLine
 from projections.marks import Marks, mark
 from projections.releases import RELEASE_FACTS, ReleaseLine, changed_releases, released_names
@@ -95,28 +95,28 @@ class Projector:
     def _project(self, records: Sequence[PlainRecord]) -> None:
         drafts: dict[str, Draft] = {}
         marks: dict[str, Marks] = {}
-        releases = Releases(self.database)
+        releases, targets = Releases(self.database), Targets(self.database)
         for record in records:
-            draft = self._go_on(drafts, record, releases)
-            if draft is None or record.transaction is None:
-                continue
             name = record.transaction
+            draft = None if name is None else self._go_on(drafts, record, name, releases)
+            if draft is None or name is None:
+                continue
             marks[name] = mark(marks.get(name) or self._marks(record, name), record)
             if record.type in ENDINGS:
-                self._put_target(draft.story().line)
+                targets.settle(draft.story().line)
         tables.TURNS.put(self.database, turns(self._last_at(records[0].seq), records))
         tables.LOG.put(self.database, map(entry, records))
         stories = {name: draft.story() for name, draft in drafts.items()}
+        tables.TARGETS.put(self.database, targets.changed())
         tables.RELEASES.put(self.database, releases.changed())
         tables.TRANSACTIONS.put(self.database, [story.line for story in stories.values()])
         tables.STEPS.put(self.database, [step for story in stories.values() for step in story.steps])
         tables.CHANGES.put(self.database, [change_of(story, marks[name]) for name, story in stories.items()])
 
-    def _go_on(self, drafts: dict[str, Draft], record: PlainRecord, releases: "Releases") -> Draft | None:
+    def _go_on(
+        self, drafts: dict[str, Draft], record: PlainRecord, transaction: str, releases: "Releases"
+    ) -> Draft | None:
         """The story that ``record`` belongs to, after it."""
-        transaction = record.transaction
-        if transaction is None:
-            return None
         if begun := Draft.begin(record):
             drafts[transaction] = begun
             return begun
@@ -125,7 +125,7 @@ class Projector:
             told = tables.find_story(self.database, transaction)
             if told is None:
                 return None
-            draft = drafts[transaction] = Draft(told)
+            draft = drafts[transaction] = Draft.of(told)
         fact = draft.add(record)
         if fact in RELEASE_FACTS or draft.state in ENDS:
             releases.follow(draft.story())
@@ -141,18 +141,6 @@ class Projector:
         """The moment of the record before ``seq``."""
         found = tables.LOG.find(self.database, "seq = ?", [seq - 1])
         return found[0].at if found else None
-
-    def _put_target(self, line: TransactionLine) -> None:
-        """As the ledger's own index does: an end settles the target, a refusal does not."""
-        if line.state == State.REJECTED or line.ended_at is None:
-            return
-        settled = line.after if line.state == State.COMMITTED else line.before
-        if settled is None:
-            tables.TARGETS.remove(self.database, line.target)
-            return
-        known = tables.TARGETS.find(self.database, "target = ?", [line.target])
-        new = settle(known[0] if known else None, line.target, settled, line.transaction_id, line.ended_at)
-        tables.TARGETS.put(self.database, [new])
 
     @contextmanager
     def _committing(self) -> Iterator[None]:
@@ -202,6 +190,34 @@ class Releases:
 
     def changed(self) -> list[ReleaseLine]:
         """Their lines, in the order in which they were first changed."""
+        return list(self._changed.values())
+
+
+class Targets:
+    """The targets that a page of records settles: read when they are met, written with the page."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[str, TargetLine | None] = {}
+        self._changed: dict[str, TargetLine] = {}
+
+    def settle(self, line: TransactionLine) -> None:
+        """As the ledger's own index does: an end settles the target, a refusal does not."""
+        if line.state == State.REJECTED or line.ended_at is None:
+            return
+        target, settled = line.target, line.after if line.state == State.COMMITTED else line.before
+        if settled is None:
+            self._changed.pop(target, None)
+            self._known[target] = None
+            tables.TARGETS.remove(self._database, target)
+            return
+        if target not in self._known:
+            self._known[target] = next(iter(tables.TARGETS.find(self._database, "target = ?", [target])), None)
+        new = settle(self._known[target], target, settled, line.transaction_id, line.ended_at)
+        self._known[target] = self._changed[target] = new
+
+    def changed(self) -> list[TargetLine]:
+        """Their lines, in the order in which they came to be."""
         return list(self._changed.values())
 
 
