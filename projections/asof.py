@@ -9,7 +9,9 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from ledger.reader import LedgerReader
 from projections.current_state import Settled, is_same
 
 _TARGETS = """WITH RECURSIVE found (target) AS (
@@ -17,9 +19,8 @@ _TARGETS = """WITH RECURSIVE found (target) AS (
     UNION ALL
     SELECT (SELECT min(target) FROM changes WHERE target > found.target) FROM found WHERE found.target IS NOT NULL
 ) SELECT target FROM found WHERE target IS NOT NULL"""
-_TURNS = "SELECT seq FROM turns ORDER BY seq DESC"
-_AT = "SELECT at FROM log WHERE seq = ?"
-_LAST = "SELECT max(seq) FROM log"
+_TURNS = "SELECT seq, at FROM turns ORDER BY seq DESC"
+_LAST = "SELECT seq FROM position"
 _BEFORE = """SELECT c.transaction_id, c.kind, c.state, c.begun_at, c.ended_seq, c.ended_at, t.before, t.after
 FROM changes AS c JOIN transactions AS t ON t.transaction_id = c.transaction_id
 WHERE c.target = ? AND c.begun_seq <= ? AND c.planned_at IS NOT c.begun_at ORDER BY c.begun_seq DESC"""
@@ -46,30 +47,36 @@ class Standing:
     open_since: str | None = None
 
 
-def place_of(tables: sqlite3.Connection, at: str) -> int:
+class Stretch(NamedTuple):
+    """The records ``first`` to ``last``, between two turns of the clock; ``first`` is of the moment ``at``."""
+
+    first: int
+    last: int
+    at: str
+
+
+def place_of(reader: LedgerReader, tables: sqlite3.Connection, at: str) -> int:
     """The number of the last record that was not written after ``at`` (UTC as recorded); 0 for none."""
-    for first, last in stretches(tables):
-        place = last_until(tables, at, first, last)
-        if place >= first:
-            return place
-    return 0
+    begun = next((one for one in stretches(tables) if one.at <= at), None)
+    return 0 if begun is None else last_until(reader, at, begun)
 
 
-def stretches(tables: sqlite3.Connection) -> Iterator[tuple[int, int]]:
-    """The first and the last record between two turns of the clock, the newest stretch first; time goes on in each."""
-    last: int = tables.execute(_LAST).fetchone()[0] or 0
-    for (first,) in tables.execute(_TURNS).fetchall():
-        yield first, last
+def stretches(tables: sqlite3.Connection) -> Iterator[Stretch]:
+    """The stretches of the log, as far as the tables go, the newest first; time goes on in each."""
+    position = tables.execute(_LAST).fetchone()
+    last: int = position[0] if position else 0
+    for first, at in tables.execute(_TURNS).fetchall():
+        yield Stretch(first, last, at)
         last = first - 1
 
 
-def last_until(tables: sqlite3.Connection, at: str, first: int, last: int, *, is_before: bool = False) -> int:
-    """The last record of a stretch that was written by ``at``, or before it; the one before the stretch if none was."""
-    low, high = first - 1, last
+def last_until(reader: LedgerReader, at: str, stretch: Stretch, *, is_before: bool = False) -> int:
+    """The last record of ``stretch`` that was written by ``at``, or before it; the one before it if none was."""
+    low, high = stretch.first - 1, stretch.last
     while low < high:
         middle = (low + high + 1) // 2
-        found: str = tables.execute(_AT, (middle,)).fetchone()[0]
-        if found < at or (found == at and not is_before):
+        (found,) = reader.plain_records(after=middle - 1, until=middle, limit=1)
+        if found.at < at or (found.at == at and not is_before):
             low = middle
         else:
             high = middle - 1

@@ -28,6 +28,7 @@ _TABLES = {
     "releases": ("Releases", "Every release that was ever taken, and what became of it.", ("template", "state")),
     "transactions": ("Transactions", "As `changes`, with the settled states as JSON.", ("target", "state", "kind")),
     "turns": ("Turns of the clock", "Where the clock of the host was set back.", ()),
+    "decisions": ("Decisions", "What persons decided of stuck transactions.", ()),
     "position": ("Position", "How far the projections have read.", ()),
 }
 _NEWEST_FIRST = {"changes": "begun_seq", "transactions": "begun_seq", "log": "seq"}

@@ -12,12 +12,17 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlite_utils import Database
+
 from ledger import schema
 from ledger.reader import LedgerReader
+from projections import tables
 from projections.projector import open_projector
 from projections.shelf import projections_path
+from projections.timeline import entry
 
 _CHUNK = 1 << 20
+_PAGE = 5000
 HISTORY_FILE = "history.db"
 
 
@@ -48,13 +53,26 @@ def copy_ledger(reader: LedgerReader, directory: Path) -> Path:
 
 
 def copy_history(copied: LedgerReader, directory: Path) -> Copy:
-    """The projections of the copied ledger, as a file of their own that nobody catches up any more."""
+    """The projections of the copied ledger and its log, as a file of their own that nobody catches up any more."""
     path = directory / HISTORY_FILE
     with open_projector(copied) as projector, closing(_create(path)) as target:
         projector.database.conn.backup(target)
+        _spell_out(copied, Database(target, execute_plugins=False))
         _finish(target)
     projections_path(copied).unlink(missing_ok=True)
     return Copy(path, digest_of(path))
+
+
+def _spell_out(copied: LedgerReader, database: Database) -> None:
+    """Add the log in words, for who has no rootswap to make its lines when they are asked for."""
+    database.conn.execute("BEGIN")
+    tables.LOG.create(database)
+    seq = 0
+    while page := copied.plain_records(after=seq, limit=_PAGE):
+        tables.LOG.put(database, map(entry, page))
+        seq = page[-1].seq
+    tables.LOG.index(database)
+    database.conn.execute("COMMIT")
 
 
 def digest_of(path: Path) -> str:

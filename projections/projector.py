@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlite_utils import Database
 
@@ -24,12 +25,24 @@ from projections.history import ENDINGS, Draft, Story, TransactionLine
 from projections.marks import Marks, mark
 from projections.releases import RELEASE_FACTS, ReleaseLine, changed_releases, released_names
 from projections.shelf import PROJECTIONS_FILE, is_ours, projections_path
-from projections.timeline import entry
+from projections.timeline import decision
 
 __all__ = ["PROJECTIONS_FILE", "Projector", "open_projector", "projections_path"]
 
 PAGE = 5000
 BUSY_TIMEOUT_S = 5.0
+#: Of what is made from nothing, 64 MiB stay in memory until the end.
+_CACHE = "PRAGMA cache_size = -65536"
+
+
+class Place(NamedTuple):
+    """The last record that was read, and its moment."""
+
+    seq: int
+    at: str | None
+
+
+NOWHERE = Place(0, None)
 
 
 class Projector:
@@ -37,7 +50,8 @@ class Projector:
 
     - ``catch_up`` reads the records after the position and commits page by page; run by two processes at a time, one
       waits for the other.
-    - A database of another version of the tables, or one that was made from another ledger, is emptied first.
+    - A database of another version of the tables, or one that was made from another ledger, is emptied first. What is
+      made from nothing comes in one commit, its indexes last.
     - The content depends on the records alone: not on where the pages were cut, nor on when.
     """
 
@@ -53,14 +67,36 @@ class Projector:
         """Read on to the end of the ledger, or ``until`` there, and return the position."""
         while True:
             with self._committing(), _no_search_for_garbage():
-                position = self._position(reader)
-                records = reader.plain_records(after=position, until=until, limit=page or PAGE)
-                if not records:
-                    return position
-                self._project(records)
-                last = records[-1]
-                at = {"id": 1, "seq": last.seq, "event_id": last.event_id}
-                self.database.table("position").upsert(at, pk="id")
+                place = self._place(reader)
+                if place is NOWHERE:
+                    return self._build(reader, until, page or PAGE).seq
+                after = self._read_on(reader, place, until, page or PAGE)
+                if after == place:
+                    return place.seq
+
+    def _build(self, reader: LedgerReader, until: int | None, size: int) -> "Place":
+        """Make everything from nothing, in the caller's transaction: a kill leaves what was there before."""
+        for name in self.database.table_names():
+            self.database.table(name).drop()
+        self.database.conn.execute(_CACHE)
+        tables.lay_out(self.database)
+        place, after = NOWHERE, self._read_on(reader, NOWHERE, until, size)
+        while after != place:
+            place, after = after, self._read_on(reader, after, until, size)
+        tables.lay_out_indexes(self.database)
+        self.database.conn.execute(f"PRAGMA user_version = {tables.VERSION}")
+        return place
+
+    def _read_on(self, reader: LedgerReader, place: "Place", until: int | None, size: int) -> "Place":
+        """Project the page after ``place``; returns the place then."""
+        records = reader.plain_records(after=place.seq, until=until, limit=size)
+        if not records:
+            return place
+        self._project(records, place.at)
+        last = records[-1]
+        at = {"id": 1, "seq": last.seq, "event_id": last.event_id}
+        self.database.table("position").upsert(at, pk="id")
+        return Place(last.seq, last.at)
 
     def dump(self) -> str:
         """The whole content as JSON lines, each table in the order in which it was written."""
@@ -70,29 +106,23 @@ class Projector:
                 lines.append(json.dumps({"table": name, **row}, separators=(",", ":"), ensure_ascii=False) + "\n")
         return "".join(lines)
 
-    def _position(self, reader: LedgerReader) -> int:
-        if self._version() == tables.VERSION:
-            row = next(iter(list(self.database.query("SELECT seq, event_id FROM position"))), None)
-            if row is None:
-                return 0
-            # The record at our position tells whether this is still the ledger that we have read.
-            last = next(reader.records(after=row["seq"] - 1, until=row["seq"]), None)
-            if last is not None and last.event_id == row["event_id"]:
-                return last.seq
-        self._empty()
-        return 0
+    def _place(self, reader: LedgerReader) -> "Place":
+        """Where we stand; NOWHERE if nothing that is there is of any use."""
+        if self._version() != tables.VERSION:
+            return NOWHERE
+        row = next(iter(list(self.database.query("SELECT seq, event_id FROM position"))), None)
+        if row is None:
+            return NOWHERE
+        # The record at our place tells whether this is still the ledger that we have read.
+        last = next(reader.records(after=row["seq"] - 1, until=row["seq"]), None)
+        return Place(last.seq, last.at) if last is not None and last.event_id == row["event_id"] else NOWHERE
 
     def _version(self) -> int:
         version: int = self.database.conn.execute("PRAGMA user_version").fetchone()[0]
         return version
 
-    def _empty(self) -> None:
-        for name in self.database.table_names():
-            self.database.table(name).drop()
-        tables.lay_out(self.database)
-        self.database.conn.execute(f"PRAGMA user_version = {tables.VERSION}")
-
-    def _project(self, records: Sequence[PlainRecord]) -> None:
+    def _project(self, records: Sequence[PlainRecord], before: str | None) -> None:
+        """Project a page of records, which follow one of the moment ``before``; None where they are the first."""
         drafts: dict[str, Draft] = {}
         marks: dict[str, Marks] = {}
         releases, targets = Releases(self.database), Targets(self.database)
@@ -104,8 +134,8 @@ class Projector:
             marks[name] = mark(marks.get(name) or self._marks(record, name), record)
             if record.type in ENDINGS:
                 targets.settle(draft.story().line)
-        tables.TURNS.put(self.database, turns(self._last_at(records[0].seq), records))
-        tables.LOG.put(self.database, map(entry, records))
+        tables.TURNS.put(self.database, turns(before, records))
+        tables.DECISIONS.put(self.database, filter(None, map(decision, records)))
         stories = {name: draft.story() for name, draft in drafts.items()}
         tables.TARGETS.put(self.database, targets.changed())
         tables.RELEASES.put(self.database, releases.changed())
@@ -136,11 +166,6 @@ class Projector:
             return Marks()
         found = tables.CHANGES.find(self.database, "transaction_id = ?", [transaction])
         return marks_of(found[0]) if found else Marks()
-
-    def _last_at(self, seq: int) -> str | None:
-        """The moment of the record before ``seq``."""
-        found = tables.LOG.find(self.database, "seq = ?", [seq - 1])
-        return found[0].at if found else None
 
     @contextmanager
     def _committing(self) -> Iterator[None]:

@@ -132,9 +132,8 @@ WHERE {_PERIOD} {{target}} AND {BEGAN} GROUP BY state"""  # noqa: S608 constants
 FIRST = f"SELECT min(begun_at) AS at FROM changes WHERE {_PERIOD} {{target}}"  # noqa: S608 constants only
 APPROVALS_BY = f"""SELECT approved_by AS login, count(*) AS approved FROM changes INDEXED BY changes_by_approver
 WHERE approved_by IS NOT NULL AND approval <> 'disapproved' AND {_PERIOD} {{target}} GROUP BY approved_by"""  # noqa: S608 constants only
-DECISIONS_BY = """SELECT login, count(*) AS decided FROM log INDEXED BY log_of_decisions
-WHERE type = 'operator.decided' AND at >= :since AND at < coalesce(nullif(:until, ''), '9999') {target}
-GROUP BY login"""
+DECISIONS_BY = """SELECT login, count(*) AS decided FROM decisions INDEXED BY decisions_by_moment
+WHERE at >= :since AND at < coalesce(nullif(:until, ''), '9999') {target} GROUP BY login"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Which records are of a period, and what each says, one line a record.
+"""Which records are of a period, and what each says, one line a record: read from the ledger itself when asked for.
 
 Times are the host's, and its clock may have been set back, so the records of a period need not be those between two
 numbers. But between two turns of the clock they are: each such stretch is searched by halves, and read by its numbers.
@@ -6,14 +6,16 @@ numbers. But between two turns of the clock they are: each such stretch is searc
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from operator import attrgetter
 
+from ledger.reader import LedgerReader
 from projections.asof import last_until, stretches
 from projections.questions import Connection, Row
-from projections.timeline import LogLine
+from projections.timeline import LogLine, entry
 
 COLUMNS = tuple(field.name for field in fields(LogLine))
-#: What else picks records, each by its own index with the number.
-_FILTERS = {"target": "target = :target", "transaction": "transaction_id = :transaction"}
+_CELLS = attrgetter(*COLUMNS)
+_PAGE = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,42 +28,49 @@ class LogScope:
     transaction: str | None = None
 
 
-def log(tables: Connection, scope: LogScope, limit: int = -1) -> list[Row]:
-    """The records of the scope, at most the last ``limit``, in order; -1 for all."""
+def log(reader: LedgerReader, tables: Connection, scope: LogScope, limit: int = -1) -> list[Row]:
+    """The records of the scope, at most the last ``limit``, in order; -1 for all. ``tables`` tell the turns."""
     found: list[Row] = []
-    text = _select(", ".join(COLUMNS), scope)
-    for first, last in _ranges(tables, scope):
-        left = -1 if limit < 0 else limit - len(found)
-        if left == 0:
+    for first, last in _ranges(reader, tables, scope):
+        left = limit - len(found) if limit >= 0 else last
+        for line in _lines(reader, scope, first, last, left):
+            found.append(dict(zip(COLUMNS, _CELLS(line), strict=True)))
+        if len(found) == limit:
             break
-        cursor = tables.execute(text, _bound(scope, first, last, left))
-        found += [dict(zip(COLUMNS, row, strict=True)) for row in cursor.fetchall()]
     return found[::-1]
 
 
-def seqs_of(tables: Connection, scope: LogScope) -> list[int]:
+def seqs_of(reader: LedgerReader, tables: Connection, scope: LogScope) -> list[int]:
     """The numbers of the records of the scope, in order."""
-    found: list[int] = []
-    for first, last in _ranges(tables, scope):
-        found += [seq for (seq,) in tables.execute(_select("seq", scope), _bound(scope, first, last, -1))]
-    return found[::-1]
+    ranges = list(_ranges(reader, tables, scope))[::-1]
+    if scope.target is None and scope.transaction is None:
+        return [seq for first, last in ranges for seq in range(first, last + 1)]
+    return [seq for first, last in ranges for seq in reader.seqs(first - 1, last, scope.transaction, scope.target)]
 
 
-def _ranges(tables: Connection, scope: LogScope) -> Iterator[tuple[int, int]]:
+def _lines(reader: LedgerReader, scope: LogScope, first: int, last: int, left: int) -> Iterator[LogLine]:
+    """At most ``left`` lines of a range, the newest first."""
+    while left > 0 and first <= last:
+        page = reader.plain_records(
+            after=first - 1,
+            until=last,
+            transaction=scope.transaction,
+            target=scope.target,
+            limit=min(left, _PAGE),
+            newest_first=True,
+        )
+        yield from map(entry, page)
+        if len(page) < min(left, _PAGE):
+            return
+        left, last = left - len(page), page[-1].seq - 1
+
+
+def _ranges(reader: LedgerReader, tables: Connection, scope: LogScope) -> Iterator[tuple[int, int]]:
     """The first and the last record of each stretch of the period, the newest stretch first."""
-    for first, last in stretches(tables):
-        low = first if not scope.since else last_until(tables, scope.since, first, last, is_before=True) + 1
-        high = last if not scope.until else last_until(tables, scope.until, first, last, is_before=True)
+    for one in stretches(tables):
+        low = one.first
+        if scope.since > one.at:
+            low = last_until(reader, scope.since, one, is_before=True) + 1
+        high = last_until(reader, scope.until, one, is_before=True) if scope.until else one.last
         if low <= high:
             yield low, high
-
-
-def _select(columns: str, scope: LogScope) -> str:
-    named = (condition for name, condition in _FILTERS.items() if getattr(scope, name) is not None)
-    where = " AND ".join(("seq BETWEEN :first AND :last", *named))
-    return f"SELECT {columns} FROM log WHERE {where} ORDER BY seq DESC LIMIT :limit"  # noqa: S608 constants only
-
-
-def _bound(scope: LogScope, first: int, last: int, limit: int) -> Row:
-    named = {"target": scope.target, "transaction": scope.transaction}
-    return {"first": first, "last": last, "limit": limit, **named}

@@ -13,7 +13,7 @@ from ledger.reader import LedgerReader
 
 PROJECTIONS_FILE = "projections.db"
 #: Of the tables and of every rule that fills them: a file of another version is dropped and built anew.
-VERSION = 5
+VERSION = 6
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from projections.history import StepLine, Story, TransactionLine
 from projections.marks import BEGAN
 from projections.releases import ReleaseLine
 from projections.shelf import VERSION
-from projections.timeline import LogLine
+from projections.timeline import DecisionLine, LogLine
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["VERSION"]
 
 Cell = str | int | None
-L = TypeVar("L", bound=TransactionLine | StepLine | TargetLine | ReleaseLine | LogLine | ChangeLine | TurnLine)
+L = TypeVar(
+    "L", bound=TransactionLine | StepLine | TargetLine | ReleaseLine | LogLine | ChangeLine | TurnLine | DecisionLine
+)
 
 _WHOLE = (int, int | None, bool)
 _SETTLED = (Settled, Settled | None)
@@ -42,12 +44,14 @@ class Shape(Generic[L]):
         self.indexes = indexes
 
     def create(self, database: "Database") -> None:
-        """Create the table, inside the caller's transaction."""
+        """Create the table, without its indexes, inside the caller's transaction."""
         columns = {field.name: int if field.type in _WHOLE else str for field in fields(self.kind)}
-        table = database.table(self.name)
-        table.create(columns, pk=self.key, strict=True)
+        database.table(self.name).create(columns, pk=self.key, strict=True)
+
+    def index(self, database: "Database") -> None:
+        """Create the indexes of the table, inside the caller's transaction."""
         for index in self.indexes:
-            table.create_index(index)
+            database.table(self.name).create_index(index)
 
     def put(self, database: "Database", lines: Iterable[L]) -> None:
         """Insert ``lines``, or replace those of the same key in their place."""
@@ -114,6 +118,7 @@ TRANSACTIONS = Shape("transactions", TransactionLine, ("transaction_id",), ("beg
 STEPS = Shape("steps", StepLine, ("transaction_id", "step"))
 TARGETS = Shape("targets", TargetLine, ("target",))
 RELEASES = Shape("releases", ReleaseLine, ("release",))
+#: Of copies only, for those who look with other tools; else a line is made of its record when it is asked for.
 LOG = Shape("log", LogLine, ("seq",), ("at",), ("target", "seq"), ("transaction_id", "seq"))
 #: The indexes hold all that ``questions`` asks of many lines at once.
 CHANGES = Shape(
@@ -130,6 +135,8 @@ CHANGES = Shape(
     ("window", "begun_at"),
 )
 TURNS = Shape("turns", TurnLine, ("seq",))
+DECISIONS = Shape("decisions", DecisionLine, ("seq",))
+_KEPT = (TRANSACTIONS, STEPS, TARGETS, RELEASES, CHANGES, TURNS, DECISIONS)
 #: Indexes that a question names, most of them of some lines only.
 _PARTIAL = (
     f"""CREATE INDEX changes_with_downtime ON changes
@@ -141,22 +148,23 @@ _PARTIAL = (
 WHERE approved_by IS NOT NULL""",
     "CREATE INDEX changes_by_downtime ON changes (target, downtime_ns, begun_at) WHERE downtime_ns IS NOT NULL",
     "CREATE INDEX changes_unwound ON changes (begun_at) WHERE unwind_at IS NOT NULL",
-    "CREATE INDEX log_of_decisions ON log (at, login) WHERE type = 'operator.decided'",
+    "CREATE INDEX decisions_by_moment ON decisions (at, login, target)",
 )
 
 
 def lay_out(database: "Database") -> None:
-    """Create all tables, inside the caller's transaction."""
-    TRANSACTIONS.create(database)
-    STEPS.create(database)
-    TARGETS.create(database)
-    RELEASES.create(database)
-    LOG.create(database)
-    CHANGES.create(database)
-    TURNS.create(database)
+    """Create all tables, without their indexes, inside the caller's transaction."""
+    for shape in _KEPT:
+        shape.create(database)
+    database.table("position").create({"id": int, "seq": int, "event_id": str}, pk="id", strict=True)
+
+
+def lay_out_indexes(database: "Database") -> None:
+    """Create the indexes: of full tables, they come at a third of what it takes to keep them up line by line."""
+    for shape in _KEPT:
+        shape.index(database)
     for statement in _PARTIAL:
         database.conn.execute(statement)
-    database.table("position").create({"id": int, "seq": int, "event_id": str}, pk="id", strict=True)
 
 
 def find_story(database: "Database", transaction: str) -> Story | None:

@@ -37,6 +37,26 @@ class LogLine:
     duration_ns: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class DecisionLine:
+    """A person's way out of a stuck transaction: record ``seq``, by ``login``."""
+
+    seq: int
+    at: str
+    login: str
+    transaction_id: str | None
+    target: str | None
+    choice: str | None
+
+
+def decision(record: Told) -> DecisionLine | None:
+    """The line for ``record``; None if it is no such decision."""
+    if record.type != "operator.decided":
+        return None
+    choice = text(body(record), "choice")
+    return DecisionLine(record.seq, record.at, record.actor.login, record.transaction, record.target, choice)
+
+
 def entry(record: Told) -> LogLine:
     """The line for ``record``."""
     event = body(record)

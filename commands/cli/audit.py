@@ -54,7 +54,7 @@ def log(
         transaction = None if tx is None else find_transaction(reader, tx)
         with open_tables(reader) as tables:
             found = LogScope(scope.since, scope.until, scope.target, transaction)
-            lines = ask(tables, found, wanted + 1 if wanted else -1)
+            lines = ask(reader, tables, found, wanted + 1 if wanted else -1)
         lines = cut(lines, wanted or -1, newest_last=True)
         if output is Format.JSONL:
             _write_stored(reader, [line["seq"] for line in lines if isinstance(line["seq"], int)])

@@ -57,7 +57,8 @@ def export(
         scope = scope_of(reader, config, since, until, target)
         transaction = None if tx is None else find_transaction(reader, tx)
         with open_tables(reader) as tables:
-            seqs = seqs_of(tables, LogScope(scope.since, scope.until, scope.target, transaction))
+            found = LogScope(scope.since, scope.until, scope.target, transaction)
+            seqs = seqs_of(reader, tables, found)
         lines = spell(reader.path, origin(reader), seqs, format.value)
         if file is None:
             _print(lines)

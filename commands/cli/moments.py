@@ -36,7 +36,7 @@ def at(
     with open_ledger(config) as reader:
         scope = scope_of(reader, config, None, None, target)
         with open_tables(reader) as tables:
-            seq = place_of(tables, wanted_at)
+            seq = place_of(reader, tables, wanted_at)
             found = standings_at(tables, seq)
         seal = reader.seal_of(seq) if seq else None
     standings = [one for one in found if scope.target in (None, one.target)]

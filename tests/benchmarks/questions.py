@@ -31,26 +31,26 @@ _SHOWN = Scope(limit=1001)
 def measure_questions(state: Path, rounds: int = 5) -> list[Figure]:
     """Each question, both ways, on the ledger under ``state``: the best of so many rounds."""
     with LedgerReader.open(state / "ledger") as reader, open_tables(reader) as tables:
-        moment = tables.execute("SELECT at FROM log WHERE seq = ?", (reader.last_seq() // 2,)).fetchone()[0]
+        moment = reader.plain_records(after=reader.last_seq() // 2, limit=1)[0].at
         (changes,) = tables.execute("SELECT count(*) FROM changes").fetchone()
         middle = "SELECT transaction_id FROM changes ORDER BY begun_seq LIMIT 1 OFFSET ?"
         name = tables.execute(middle, (changes // 2,)).fetchone()[0]
-        figures = [_in_process(what, partial(run, tables), rounds) for what, run in _questions(moment).items()]
+        figures = [_in_process(what, partial(run, tables), rounds) for what, run in _questions(reader, moment).items()]
     with tempfile.TemporaryDirectory() as scratch:
         config = Path(scratch, "rootswap.toml")
         config.write_text(f'state_directory = "{state}"\n')
         return figures + [_as_command(words, config, rounds) for words in _commands(moment, name)]
 
 
-def _questions(moment: str) -> dict[str, Callable[[Connection], object]]:
+def _questions(reader: LedgerReader, moment: str) -> dict[str, Callable[[Connection], object]]:
     lists = [each for each in BY_NAME if each not in ("who", "downtime", "population", "all-changes")]
     state = LedgerState(1, 1, None, False, 0)
     return {
         **{each: partial(ask, name=each, scope=_SHOWN) for each in lists},
-        "log": lambda tables: log(tables, LogScope(since=moment), 1000),
+        "log": lambda tables: log(reader, tables, LogScope(since=moment), 1000),
         "who": lambda tables: people(tables, Scope()),
         "downtime": lambda tables: (downtimes(tables, Scope()), ask(tables, "downtime", _SHOWN)),
-        "at": lambda tables: standings_at(tables, place_of(tables, moment)),
+        "at": lambda tables: standings_at(tables, place_of(reader, tables, moment)),
         "population of the last 1000": lambda tables: ask(tables, "population", Scope(limit=1000)),
         "metrics": lambda tables: metrics(tables, state),
     }

@@ -32,6 +32,7 @@ from ledger.events import (
 )
 from ledger.facts import Fact, JailStopped, ReleaseRetired, SnapshotTaken
 from ledger.lifecycle import TransactionStatus, apply
+from ledger.reader import LedgerReader
 from ledger.writer import LedgerWriter
 from projections import records
 from projections.projector import Projector
@@ -204,6 +205,7 @@ def splits(chance: random.Random, last: int) -> Iterator[int]:
 
 
 def log_of(
+    reader: LedgerReader,
     projector: Projector,
     *,
     since: str = "",
@@ -213,5 +215,5 @@ def log_of(
     limit: int = -1,
 ) -> list[LogLine]:
     """The log as lines."""
-    rows = records.log(projector.database.conn, records.LogScope(since, until, target, transaction), limit)
+    rows = records.log(reader, projector.database.conn, records.LogScope(since, until, target, transaction), limit)
     return [TypeAdapter(LogLine).validate_python(row) for row in rows]

@@ -67,12 +67,12 @@ def tables_of(directory: Path) -> Projector:
 
 def compare_everywhere(directory: Path) -> None:
     log = read_log(directory)
-    with closing(tables_of(directory)) as projector:
+    with LedgerReader.open(directory) as reader, closing(tables_of(directory)) as projector:
         tables = projector.database.conn
         moments = {record.at for record in log}
         moments |= {"2000-01-01T00:00:00.000000Z", "2100-01-01T00:00:00.000000Z"}
         for at in moments:
-            seq = place_of(tables, at)
+            seq = place_of(reader, tables, at)
             assert seq == naive_place(log, at)
             assert answered(standings_at(tables, seq)) == naive_standings(log, seq)
 

@@ -3,6 +3,7 @@
 After a change that is meant, raise ``tables.VERSION`` and run ``python -m tests.projections.test_golden``.
 """
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from ledger import rows, schema
 from ledger.codec import decode
 from ledger.reader import LedgerReader
+from projections import records
 from projections.projector import Projector
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -19,7 +21,7 @@ VERSIONS = sorted(path.name for path in GOLDEN.glob("v*"))
 
 
 def projected(version: str, directory: Path) -> str:
-    """The projections of a golden ledger."""
+    """The projections of a golden ledger, and its log in words, which is made when it is asked for."""
     path = directory / schema.LEDGER_FILE
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         schema.lay_out(connection)
@@ -28,7 +30,10 @@ def projected(version: str, directory: Path) -> str:
     projector = Projector(sqlite3.connect(":memory:", isolation_level=None))
     with LedgerReader.open(directory) as reader, closing(projector):
         projector.catch_up(reader)
-        return projector.dump()
+        log = records.log(reader, projector.database.conn, records.LogScope())
+        spelt = [json.dumps({"table": "log", **row}, separators=(",", ":"), ensure_ascii=False) for row in log]
+        lines = [*projector.dump().splitlines(), *spelt]
+        return "".join(f"{line}\n" for line in sorted(lines, key=lambda line: str(json.loads(line)["table"])))
 
 
 def test_there_is_a_golden_ledger() -> None:

@@ -116,7 +116,7 @@ def test_records_of_a_newer_version_are_shown_and_do_not_stop_the_rest(tmp_path:
         assert story.line.newer_events == 2
         assert [step.state for step in story.steps] == ["succeeded", "started"]
         assert (story.steps[0].before, story.steps[0].after) == ("dull", "shiny")
-        moon = log_of(projector, transaction=TX)[-2]
+        moon = log_of(reader, projector, transaction=TX)[-2]
         assert (moon.type, moon.what, moon.detail) == ("moon.observed", "moon observed", "written by rootswap 9.0")
 
 
@@ -144,9 +144,9 @@ def test_the_file_is_ours_alone_and_is_read_on_from_where_it_stands(
         read: list[int] = []
         project = Projector._project
 
-        def count_and_project(self: Projector, records: Sequence[PlainRecord]) -> None:
+        def count_and_project(self: Projector, records: Sequence[PlainRecord], before: str | None) -> None:
             read.append(len(records))
-            project(self, records)
+            project(self, records, before)
 
         monkeypatch.setattr(Projector, "_project", count_and_project)
         with open_projector(reader) as projector:
@@ -174,7 +174,7 @@ def test_a_kill_in_the_middle_of_a_page_leaves_the_page_before(
             projector.catch_up(reader, until=4)
             before = projector.dump()
             with monkeypatch.context() as patch:
-                # The log is written by then, steps are not.
+                # Transactions are written by then, steps are not.
                 patch.setattr(tables.STEPS, "put", put_and_die.__get__(tables.STEPS))
                 with pytest.raises(Killed):
                     projector.catch_up(reader)
@@ -189,7 +189,7 @@ def test_a_file_that_is_of_no_use_is_built_anew(directory: Path, spoil: str) -> 
         path = projections_path(reader)
     if spoil == "version":
         connection = sqlite3.connect(path)
-        connection.execute("DELETE FROM log")
+        connection.execute("DELETE FROM changes")
         connection.execute(f"PRAGMA user_version = {tables.VERSION + 1}")
         connection.commit()
         connection.close()

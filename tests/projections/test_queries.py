@@ -182,17 +182,17 @@ def test_a_failed_upgrade_leaves_the_jail_where_it_was(site: Site, ask: Callable
 
 
 def test_the_log_is_cut_by_time_target_transaction_and_number(site: Site, ask: Callable[[], Answers]) -> None:
-    _, projector = ask()
-    everything = log_of(projector)
+    reader, projector = ask()
+    everything = log_of(reader, projector)
     assert [line.seq for line in everything] == list(range(1, len(everything) + 1))
-    web = log_of(projector, target="jail:web")
+    web = log_of(reader, projector, target="jail:web")
     assert web == [line for line in everything if line.target == "jail:web"]
-    assert log_of(projector, transaction="00000002") == web
-    assert log_of(projector, limit=3) == everything[-3:]
+    assert log_of(reader, projector, transaction="00000002") == web
+    assert log_of(reader, projector, limit=3) == everything[-3:]
     begin, end = everything[4].at, everything[9].at
-    assert log_of(projector, since=begin, until=end) == everything[4:9]
+    assert log_of(reader, projector, since=begin, until=end) == everything[4:9]
     assert (
-        log_of(projector, since=begin, until=end, target="jail:web", limit=2)
+        log_of(reader, projector, since=begin, until=end, target="jail:web", limit=2)
         == [line for line in everything[4:9] if line.target == "jail:web"][-2:]
     )
 
@@ -207,15 +207,15 @@ def test_a_clock_that_was_set_back_hides_nothing_from_the_log(tmp_path: Path) ->
     projector = Projector(sqlite3.connect(":memory:", isolation_level=None))
     with LedgerReader.open(tmp_path) as reader, closing(projector):
         projector.catch_up(reader)
-        late = log_of(projector, since="2026-03-14T01:00:00.000000Z")
+        late = log_of(reader, projector, since="2026-03-14T01:00:00.000000Z")
         assert [line.type for line in late] == ["ledger.created", "transaction.begun"]
-        assert len(log_of(projector, until="2026-03-14T01:00:00.000000Z")) == len(rest)
+        assert len(log_of(reader, projector, until="2026-03-14T01:00:00.000000Z")) == len(rest)
 
 
 def test_the_log_says_what_happened_in_words(site: Site, ask: Callable[[], Answers]) -> None:
     gate = Script(strike_at=1, strike=fail, only="before moving mount")
     site.run(upgrade, gate)
-    lines = log_of(ask()[1], transaction="00000004")
+    lines = log_of(*ask(), transaction="00000004")
     words = [(line.what, line.outcome, line.detail) for line in lines]
     assert words[0] == ("upgrade begun, 6 steps", None, "debian@00000001 → debian@00000003")
     assert words[1] == ("step 1 stage_root started", None, None)
