@@ -127,15 +127,16 @@ class LedgerReader:
         target: str | None = None,
         limit: int,
         newest_first: bool = False,
-    ) -> "list[PlainRecord]":
-        """As ``records``, at most ``limit`` of them, for those who show them: several times as fast."""
+    ) -> "Iterator[PlainRecord]":
+        """As ``records``, at most ``limit`` of them in one page, for those who show them: several times as fast."""
         from ledger.plain import read_plain
 
         where, named = _where(transaction, target)
         tail = f"{where} ORDER BY seq {'DESC' if newest_first else 'ASC'} LIMIT ?"
         with self._reading():
             found = select_columns(self._connection, tail, (after, _LAST if until is None else until, *named, limit))
-        return [read_plain(row) for row in found]
+        # Each is done with before the next one is decoded, so that all of them use the same memory.
+        return map(read_plain, found)
 
     def seqs(self, after: int, until: int, transaction: str | None = None, target: str | None = None) -> list[int]:
         """The numbers of the records with ``after`` < seq ≤ ``until`` of one transaction or target, in order."""

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from ledger.lifecycle import State
-from ledger.plain import PlainRecord
-from projections.history import Story
+from projections.history import TransactionLine, Values
 from projections.marks import Marks
 
 #: The steps of a downtime, and what their shares are called.
@@ -85,10 +84,9 @@ def marks_of(line: ChangeLine) -> Marks:
     return Marks(**{name: getattr(line, name) for name in _NAMES})
 
 
-def change_of(story: Story, marks: Marks) -> ChangeLine:
-    """The line for a transaction."""
-    line = story.line
-    shares = _shares(story)
+def change_of(line: TransactionLine, steps: Sequence[Values], marks: Marks) -> ChangeLine:
+    """The line for a transaction with the values of its ``steps``."""
+    shares = _shares(line, steps)
     return ChangeLine(
         transaction_id=line.transaction_id,
         target=line.target,
@@ -134,17 +132,18 @@ def change_of(story: Story, marks: Marks) -> ChangeLine:
     )
 
 
-def _shares(story: Story) -> dict[str, int]:
+def _shares(line: TransactionLine, steps: Sequence[Values]) -> dict[str, int]:
     """Where the downtime went; nothing where there was none."""
-    downtime_ns = story.line.downtime_ns
-    if downtime_ns is None or story.line.state not in (State.COMMITTED, State.ROLLED_BACK):
+    downtime_ns = line.downtime_ns
+    if downtime_ns is None or line.state not in (State.COMMITTED, State.ROLLED_BACK):
         return {}
     shares = dict.fromkeys(SHARES.values(), 0)
     undo_ns = 0
-    for step in story.steps:
-        if step.kind in SHARES:
-            shares[SHARES[step.kind]] += step.duration_ns or 0
-            undo_ns += step.undo_duration_ns or 0
+    for step in steps:
+        name = SHARES.get(step["kind"])
+        if name is not None:
+            shares[name] += step["duration_ns"] or 0
+            undo_ns += step["undo_duration_ns"] or 0
     spent = sum(shares.values()) + undo_ns
     return {**shares, "undo_ns": undo_ns, "other_ns": max(0, downtime_ns - spent)}
 
@@ -158,13 +157,3 @@ class TurnLine:
 
     seq: int
     at: str
-
-
-def turns(before: str | None, records: Sequence[PlainRecord]) -> list[TurnLine]:
-    """The turns among ``records``, which follow a record of the moment ``before``; None where they are the first."""
-    found = []
-    for record in records:
-        if before is None or record.at < before:
-            found.append(TurnLine(record.seq, record.at))
-        before = record.at
-    return found

@@ -68,9 +68,9 @@ def _spell_out(copied: LedgerReader, database: Database) -> None:
     database.conn.execute("BEGIN")
     tables.LOG.create(database)
     seq = 0
-    while page := copied.plain_records(after=seq, limit=_PAGE):
-        tables.LOG.put(database, map(entry, page))
-        seq = page[-1].seq
+    while lines := list(map(entry, copied.plain_records(after=seq, limit=_PAGE))):
+        tables.LOG.put(database, lines)
+        seq = lines[-1].seq
     tables.LOG.index(database)
     database.conn.execute("COMMIT")
 

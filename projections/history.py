@@ -5,6 +5,7 @@ it does not know leaves the lines as they are and is counted in ``newer_events``
 arrives where ``ledger.lifecycle`` does, which the tests hold it to; nothing is ever decided from it.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -134,42 +135,59 @@ class Story:
 
 def tell(story: Story | None, record: Told) -> Story | None:
     """The story after ``record``, which is of the same transaction; None as long as it has no beginning."""
-    draft = Draft.begin(record)
-    if draft is None and story is not None:
-        draft = Draft.of(story)
-        draft.add(record)
-    return None if draft is None else draft.story()
+    if record.type in BEGINNINGS:
+        return Draft.begin(record).story()
+    if story is None:
+        return None
+    draft = Draft.of(story)
+    draft.add(record)
+    return draft.story()
 
 
 class Draft:
-    """A story that goes on. Its values lie open: lines are made of them only when the story is told."""
+    """A story that goes on. Its values lie open: lines are made of them only when the story is told.
+
+    ``steps`` are the values of its steps, by the names of their fields.
+    """
 
     def __init__(self, line: Values, steps: list[Values]) -> None:
         self._line = line
-        self._steps = steps
-        self._told: Story | None = None
+        self._told: TransactionLine | None = None
         self._has_ended = line["ended_at"] is not None
-        self.state: str = line["state"]
+        self.steps = steps
+
+    @property
+    def state(self) -> str:
+        """Where the transaction stands."""
+        state: str = self._line["state"]
+        return state
 
     @classmethod
-    def begin(cls, record: Told) -> "Draft | None":
-        """The story that begins with ``record``; None if none does.
+    def begin(cls, record: Told) -> "Draft":
+        """The story that begins with ``record``.
 
         What was planned begins with the whole plan once more: then nothing of the plan's own story is left.
         """
-        return cls(*_begin(record, body(record))) if record.type in BEGINNINGS else None
+        return cls(*_begin(record, body(record)))
 
     @classmethod
     def of(cls, story: Story) -> "Draft":
         """``story``, to go on with."""
         return cls(_values(story.line), [_values(step) for step in story.steps])
 
+    def line(self) -> TransactionLine:
+        """The transaction so far."""
+        if self._told is None:
+            self._told = TransactionLine(**self._line)
+        return self._told
+
     def story(self) -> Story:
         """The story so far."""
-        if self._told is None:
-            line = TransactionLine(**{**self._line, "state": self.state})
-            self._told = Story(line, tuple(StepLine(**step) for step in self._steps))
-        return self._told
+        return Story(self.line(), tuple(StepLine(**step) for step in self.steps))
+
+    def has_fact(self, kinds: Container[str]) -> bool:
+        """Whether one of the steps has told a fact of one of ``kinds``."""
+        return any(step["fact"] in kinds for step in self.steps)
 
     def add(self, record: Told) -> str | None:
         """Go on with ``record``, which begins nothing; returns the kind of fact of its step, if it has one."""
@@ -195,12 +213,12 @@ class Draft:
             self._answer(record, event)
             return
         if record.type == "operator.decided":
-            self.state = _CHOICES.get(text(event, "choice") or "", self.state)
+            line["state"] = _CHOICES.get(text(event, "choice") or "", self.state)
             return
         state = _STATES.get(record.type)
         if state is None:
             return
-        self.state = state
+        line["state"] = state
         if cause := text(event, "cause"):
             line["cause"] = cause
         if state in ENDS:
@@ -214,20 +232,20 @@ class Draft:
         if record.type == "approval.given":
             line["approved_by"] = by
             if self.state in WAITING:
-                self.state = WAITING[1]
+                line["state"] = WAITING[1]
         elif record.type == "approval.refused" and self.state in WAITING:
-            self.state = State.REJECTED.value
+            line["state"] = State.REJECTED.value
             line["cause"], line["ended_at"] = f"refused by {by}: {text(event, 'reason')}", record.at
             self._has_ended = True
 
     def _change_step(self, record: Told, event: JsonObject) -> str | None:
         place = number(event, "step")
-        if place is None or not 1 <= place <= len(self._steps):
+        if place is None or not 1 <= place <= len(self.steps):
             return None
-        step = self._steps[place - 1]
+        step = self.steps[place - 1]
         if record.type == "step.started":
             attempt = number(event, "attempt") or step["attempt"] + 1
-            self._steps[place - 1] = _started(step, attempt, record.at)
+            self.steps[place - 1] = _started(step, attempt, record.at)
             return None
         step["state"] = _STEP_STATES[record.type]
         _note(step, record, event)
@@ -241,7 +259,8 @@ def _note(step: Values, record: Told, event: JsonObject) -> None:
         case "step.succeeded":
             fact = inner(event, "fact")
             step["duration_ns"], step["observed"] = number(event, "duration_ns"), flag(event, "observed") or False
-            step["fact"], step["before"], step["after"] = (text(fact, key) for key in ("fact", "before", "after"))
+            step["fact"] = text(fact, "fact")
+            step["before"], step["after"] = text(fact, "before"), text(fact, "after")
         case "step.failed":
             step["duration_ns"], step["error"] = number(event, "duration_ns"), text(event, "error")
         case "step.skipped":
@@ -291,8 +310,15 @@ def _begin(record: Told, event: JsonObject) -> tuple[Values, list[Values]]:
 
 def _started(step: Values, attempt: int, at: str) -> Values:
     """A step that begins anew: nothing is left of an attempt before."""
-    named = {key: step[key] for key in ("transaction_id", "step", "kind")}
-    return {**_PENDING, **named, "state": StepState.STARTED.value, "attempt": attempt, "started_at": at}
+    return {
+        **_PENDING,
+        "transaction_id": step["transaction_id"],
+        "step": step["step"],
+        "kind": step["kind"],
+        "state": StepState.STARTED.value,
+        "attempt": attempt,
+        "started_at": at,
+    }
 
 
 def _values(line: TransactionLine | StepLine) -> Values:

@@ -4,11 +4,10 @@ The records of policy (plans that wait, approvals, windows) are read as plain JS
 what they can.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from ledger.authority import Approval
 from ledger.plain import PlainRecord
-from projections.fields import body, flag, inner, text
+from projections.fields import flag, inner, text
 from projections.history import ENDINGS
 
 #: What the word of others on a change is worth. ``retroactive`` was given after it began, but in time; ``late`` was not
@@ -32,9 +31,9 @@ BEGAN = "(planned_at IS NULL OR basis IS NOT NULL)"
 UNAPPROVED = ("missing", "not-required", "self-approved", "retroactive", "late", "owed", "disapproved")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Marks:
-    """What a change needs of its records beyond their story."""
+    """What a change needs of its records beyond their story; ``mark`` goes on with them."""
 
     begun_seq: int | None = None
     begun_at: str | None = None
@@ -56,7 +55,7 @@ class Marks:
 
 
 #: All others leave no marks.
-_MARKING = frozenset(
+MARKING = frozenset(
     {
         "step.started",
         "transaction.planned",
@@ -70,81 +69,59 @@ _MARKING = frozenset(
 _BASES = {"none-required": "not-required", "emergency": "owed", "recovery": "recovery"}
 
 
-def mark(marks: Marks, record: PlainRecord) -> Marks:
-    """The marks after ``record``; most records leave none."""
-    if record.type not in _MARKING:
-        return marks
+def mark(marks: Marks, record: PlainRecord) -> None:
+    """Go on with ``record``."""
     match record.type:
-        case "step.started" if marks.down_at is None and text(body(record), "kind") == "stop_jail":
-            return replace(marks, down_at=record.at)
+        case "step.started":
+            if marks.down_at is None and record.event.get("kind") == "stop_jail":
+                marks.down_at = record.at
         case "transaction.planned":
-            planner = text(inner(body(record), "by"), "login") or record.actor.login
-            return replace(marks, approval="awaiting", planned_by=planner, planned_at=record.at)
+            marks.planned_by = text(inner(record.event, "by"), "login") or record.actor.login
+            marks.approval, marks.planned_at = "awaiting", record.at
         case "transaction.begun":
-            return _begin(marks, record)
+            _begin(marks, record)
         case "approval.given" | "approval.refused":
-            return _answer(marks, record)
+            _answer(marks, record)
         case "unwind.started":
-            return replace(marks, unwind_at=record.at, unwind_clock=f"{record.monotonic_ns} {record.boot_id}")
-        case _ if record.type in ENDINGS:
-            return _end(marks, record)
-        case _:
-            return marks
+            marks.unwind_at, marks.unwind_clock = record.at, f"{record.monotonic_ns} {record.boot_id}"
+        case kind if kind in ENDINGS:
+            _end(marks, record)
 
 
-def _begin(marks: Marks, record: PlainRecord) -> Marks:
-    authority = inner(body(record), "authority")
+def _begin(marks: Marks, record: PlainRecord) -> None:
+    authority = inner(record.event, "authority")
     window = inner(authority, "window")
-    basis = text(authority, "basis")
+    marks.begun_seq, marks.begun_at = record.seq, record.at
+    marks.basis, marks.settle_by = text(authority, "basis"), text(authority, "settle_by")
+    marks.window, marks.window_name = text(window, "state"), text(window, "name")
+    marks.planned_by = text(inner(authority, "planned_by"), "login") or marks.planned_by
     given = record.approval
-    approval = _BASES.get(basis or "", "missing") if given is None else _worth(given, basis, record)
-    by, at, meaning = (
-        (marks.approved_by, marks.approved_at, marks.approval_meaning)
-        if given is None
-        else (given.by, given.at, given.meaning)
-    )
-    return replace(
-        marks,
-        begun_seq=record.seq,
-        begun_at=record.at,
-        approval=approval,
-        approved_by=by,
-        approved_at=at,
-        approval_meaning=meaning,
-        planned_by=text(inner(authority, "planned_by"), "login") or marks.planned_by,
-        settle_by=text(authority, "settle_by"),
-        window=text(window, "state"),
-        window_name=text(window, "name"),
-        basis=basis,
-    )
-
-
-def _worth(given: Approval, basis: str | None, record: PlainRecord) -> str:
-    """The verdict on an approval that was given before the beginning, or is said to have been."""
-    if basis == "self" or (basis is None and given.by == record.actor.login):
-        return "self-approved"
+    if given is None:
+        marks.approval = _BASES.get(marks.basis or "", "missing")
+        return
+    by_self = marks.basis == "self" or (marks.basis is None and given.by == record.actor.login)
     # To the second, for that is how some approvals are spelt.
     # Where the policy was asked, the approval stands before the beginning in the log, whatever the clock says.
-    return "approved" if basis == "second-person" or given.at[:19] <= record.at[:19] else "late"
+    in_time = marks.basis == "second-person" or given.at[:19] <= record.at[:19]
+    marks.approval = "self-approved" if by_self else "approved" if in_time else "late"
+    marks.approved_by, marks.approved_at, marks.approval_meaning = given.by, given.at, given.meaning
 
 
-def _answer(marks: Marks, record: PlainRecord) -> Marks:
+def _answer(marks: Marks, record: PlainRecord) -> None:
     """A person's word on a plan that waits, or on an emergency."""
-    event = body(record)
-    by, at = text(inner(event, "by"), "login") or record.actor.login, text(event, "at") or record.at
-    said = replace(marks, approved_by=by, approved_at=at, approval_meaning=text(event, "reason"))
+    event = record.event
+    marks.approved_by = text(inner(event, "by"), "login") or record.actor.login
+    marks.approved_at, marks.approval_meaning = text(event, "at") or record.at, text(event, "reason")
     if record.type == "approval.refused":
-        return replace(said, approval="disapproved")
-    if text(event, "basis") == "self":
-        return replace(said, approval="self-approved")
-    if not flag(event, "retroactive"):
-        return said  # it counts once the plan begins
-    return replace(said, approval="late" if flag(event, "late") else "retroactive")
+        marks.approval = "disapproved"
+    elif text(event, "basis") == "self":
+        marks.approval = "self-approved"
+    elif flag(event, "retroactive"):  # else it counts once the plan begins
+        marks.approval = "late" if flag(event, "late") else "retroactive"
 
 
-def _end(marks: Marks, record: PlainRecord) -> Marks:
-    unwind_ns = marks.unwind_ns
+def _end(marks: Marks, record: PlainRecord) -> None:
+    marks.ended_seq = record.seq
     if record.type == "transaction.rolled-back" and marks.unwind_clock is not None:
         reading, _, boot = marks.unwind_clock.partition(" ")
-        unwind_ns = record.monotonic_ns - int(reading) if boot == record.boot_id else None
-    return replace(marks, ended_seq=record.seq, unwind_ns=unwind_ns)
+        marks.unwind_ns = record.monotonic_ns - int(reading) if boot == record.boot_id else None

@@ -8,24 +8,18 @@ import gc
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from sqlite_utils import Database
 
-from ledger.lifecycle import ENDS, State
 from ledger.plain import PlainRecord
 from ledger.reader import LedgerReader
 from projections import tables
-from projections.changes import change_of, marks_of, turns
-from projections.current_state import TargetLine, settle
-from projections.history import ENDINGS, Draft, Story, TransactionLine
-from projections.marks import Marks, mark
-from projections.releases import RELEASE_FACTS, ReleaseLine, changed_releases, released_names
+from projections.batch import Batch
 from projections.shelf import PROJECTIONS_FILE, is_ours, projections_path
-from projections.timeline import decision
 
 __all__ = ["PROJECTIONS_FILE", "Projector", "open_projector", "projections_path"]
 
@@ -89,11 +83,14 @@ class Projector:
 
     def _read_on(self, reader: LedgerReader, place: "Place", until: int | None, size: int) -> "Place":
         """Project the page after ``place``; returns the place then."""
-        records = reader.plain_records(after=place.seq, until=until, limit=size)
-        if not records:
+        batch = Batch(self.database, place.at)
+        last: PlainRecord | None = None
+        for record in reader.plain_records(after=place.seq, until=until, limit=size):
+            batch.add(record)
+            last = record
+        if last is None:
             return place
-        self._project(records, place.at)
-        last = records[-1]
+        batch.write()
         at = {"id": 1, "seq": last.seq, "event_id": last.event_id}
         self.database.table("position").upsert(at, pk="id")
         return Place(last.seq, last.at)
@@ -121,52 +118,6 @@ class Projector:
         version: int = self.database.conn.execute("PRAGMA user_version").fetchone()[0]
         return version
 
-    def _project(self, records: Sequence[PlainRecord], before: str | None) -> None:
-        """Project a page of records, which follow one of the moment ``before``; None where they are the first."""
-        drafts: dict[str, Draft] = {}
-        marks: dict[str, Marks] = {}
-        releases, targets = Releases(self.database), Targets(self.database)
-        for record in records:
-            name = record.transaction
-            draft = None if name is None else self._go_on(drafts, record, name, releases)
-            if draft is None or name is None:
-                continue
-            marks[name] = mark(marks.get(name) or self._marks(record, name), record)
-            if record.type in ENDINGS:
-                targets.settle(draft.story().line)
-        tables.TURNS.put(self.database, turns(before, records))
-        tables.DECISIONS.put(self.database, filter(None, map(decision, records)))
-        stories = {name: draft.story() for name, draft in drafts.items()}
-        tables.TARGETS.put(self.database, targets.changed())
-        tables.RELEASES.put(self.database, releases.changed())
-        tables.TRANSACTIONS.put(self.database, [story.line for story in stories.values()])
-        tables.STEPS.put(self.database, [step for story in stories.values() for step in story.steps])
-        tables.CHANGES.put(self.database, [change_of(story, marks[name]) for name, story in stories.items()])
-
-    def _go_on(
-        self, drafts: dict[str, Draft], record: PlainRecord, transaction: str, releases: "Releases"
-    ) -> Draft | None:
-        """The story that ``record`` belongs to, after it."""
-        if begun := Draft.begin(record):
-            drafts[transaction] = begun
-            return begun
-        draft = drafts.get(transaction)
-        if draft is None:
-            told = tables.find_story(self.database, transaction)
-            if told is None:
-                return None
-            draft = drafts[transaction] = Draft.of(told)
-        fact = draft.add(record)
-        if fact in RELEASE_FACTS or draft.state in ENDS:
-            releases.follow(draft.story())
-        return draft
-
-    def _marks(self, record: PlainRecord, transaction: str) -> Marks:
-        if record.version == 1:
-            return Marks()
-        found = tables.CHANGES.find(self.database, "transaction_id = ?", [transaction])
-        return marks_of(found[0]) if found else Marks()
-
     @contextmanager
     def _committing(self) -> Iterator[None]:
         # Not Database.atomic(): it would begin with a lock to read, and two processes could then both want to write.
@@ -191,59 +142,6 @@ def _no_search_for_garbage() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-class Releases:
-    """The releases that a page of records is about: read when they are met, written with the page."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._known: dict[str, ReleaseLine | None] = {}
-        self._changed: dict[str, ReleaseLine] = {}
-
-    def follow(self, story: Story) -> None:
-        """Take note of what ``story`` says of its releases now."""
-        names = released_names(story)
-        if not names:
-            return
-        for name in names:
-            if name not in self._known:
-                self._known[name] = next(iter(tables.RELEASES.find(self._database, "release = ?", [name])), None)
-        known = {name: line for name in names if (line := self._known[name]) is not None}
-        for line in changed_releases(story, known):
-            self._known[line.release] = self._changed[line.release] = line
-
-    def changed(self) -> list[ReleaseLine]:
-        """Their lines, in the order in which they were first changed."""
-        return list(self._changed.values())
-
-
-class Targets:
-    """The targets that a page of records settles: read when they are met, written with the page."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._known: dict[str, TargetLine | None] = {}
-        self._changed: dict[str, TargetLine] = {}
-
-    def settle(self, line: TransactionLine) -> None:
-        """As the ledger's own index does: an end settles the target, a refusal does not."""
-        if line.state == State.REJECTED or line.ended_at is None:
-            return
-        target, settled = line.target, line.after if line.state == State.COMMITTED else line.before
-        if settled is None:
-            self._changed.pop(target, None)
-            self._known[target] = None
-            tables.TARGETS.remove(self._database, target)
-            return
-        if target not in self._known:
-            self._known[target] = next(iter(tables.TARGETS.find(self._database, "target = ?", [target])), None)
-        new = settle(self._known[target], target, settled, line.transaction_id, line.ended_at)
-        self._known[target] = self._changed[target] = new
-
-    def changed(self) -> list[TargetLine]:
-        """Their lines, in the order in which they came to be."""
-        return list(self._changed.values())
 
 
 @contextmanager

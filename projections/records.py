@@ -51,18 +51,20 @@ def seqs_of(reader: LedgerReader, tables: Connection, scope: LogScope) -> list[i
 def _lines(reader: LedgerReader, scope: LogScope, first: int, last: int, left: int) -> Iterator[LogLine]:
     """At most ``left`` lines of a range, the newest first."""
     while left > 0 and first <= last:
+        size = min(left, _PAGE)
         page = reader.plain_records(
             after=first - 1,
             until=last,
             transaction=scope.transaction,
             target=scope.target,
-            limit=min(left, _PAGE),
+            limit=size,
             newest_first=True,
         )
-        yield from map(entry, page)
-        if len(page) < min(left, _PAGE):
+        lines = [entry(record) for record in page]
+        yield from lines
+        if len(lines) < size:
             return
-        left, last = left - len(page), page[-1].seq - 1
+        left, last = left - size, lines[-1].seq - 1
 
 
 def _ranges(reader: LedgerReader, tables: Connection, scope: LogScope) -> Iterator[tuple[int, int]]:

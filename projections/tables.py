@@ -7,14 +7,14 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from functools import cached_property, lru_cache
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
 from projections.changes import SHARES, ChangeLine, TurnLine
 from projections.current_state import Settled, TargetLine
-from projections.history import StepLine, Story, TransactionLine
+from projections.history import StepLine, Story, TransactionLine, Values
 from projections.marks import BEGAN
 from projections.releases import ReleaseLine
 from projections.shelf import VERSION
@@ -56,6 +56,13 @@ class Shape(Generic[L]):
     def put(self, database: "Database", lines: Iterable[L]) -> None:
         """Insert ``lines``, or replace those of the same key in their place."""
         rows = [self._cells(line) for line in lines]
+        if rows:
+            database.conn.executemany(self._upsert, rows)
+
+    def put_values(self, database: "Database", lines: Iterable[Values]) -> None:
+        """As ``put``, of the values that a line would be made of."""
+        names = itemgetter(*(field.name for field in fields(self.kind)))
+        rows = [names(line) for line in lines]
         if rows:
             database.conn.executemany(self._upsert, rows)
 

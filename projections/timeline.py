@@ -17,6 +17,7 @@ _OUTCOMES = {
     "transaction.rejected": "rejected",
     "transaction.stuck": "stuck",
 }
+DECISION = "operator.decided"
 _LEDGER_WORDS = {"ledger.created": "ledger created"}
 
 
@@ -49,10 +50,8 @@ class DecisionLine:
     choice: str | None
 
 
-def decision(record: Told) -> DecisionLine | None:
-    """The line for ``record``; None if it is no such decision."""
-    if record.type != "operator.decided":
-        return None
+def decision(record: Told) -> DecisionLine:
+    """The line for ``record``, which is a ``DECISION``."""
     choice = text(body(record), "choice")
     return DecisionLine(record.seq, record.at, record.actor.login, record.transaction, record.target, choice)
 

@@ -31,10 +31,11 @@ _SHOWN = Scope(limit=1001)
 def measure_questions(state: Path, rounds: int = 5) -> list[Figure]:
     """Each question, both ways, on the ledger under ``state``: the best of so many rounds."""
     with LedgerReader.open(state / "ledger") as reader, open_tables(reader) as tables:
-        moment = reader.plain_records(after=reader.last_seq() // 2, limit=1)[0].at
+        (middle,) = reader.plain_records(after=reader.last_seq() // 2, limit=1)
+        moment = middle.at
         (changes,) = tables.execute("SELECT count(*) FROM changes").fetchone()
-        middle = "SELECT transaction_id FROM changes ORDER BY begun_seq LIMIT 1 OFFSET ?"
-        name = tables.execute(middle, (changes // 2,)).fetchone()[0]
+        halfway = "SELECT transaction_id FROM changes ORDER BY begun_seq LIMIT 1 OFFSET ?"
+        name = tables.execute(halfway, (changes // 2,)).fetchone()[0]
         figures = [_in_process(what, partial(run, tables), rounds) for what, run in _questions(reader, moment).items()]
     with tempfile.TemporaryDirectory() as scratch:
         config = Path(scratch, "rootswap.toml")

@@ -7,7 +7,6 @@ import sqlite3
 import stat
 import tempfile
 import threading
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +22,7 @@ from ledger.plain import PlainRecord
 from ledger.reader import LedgerReader
 from projections import projector as module
 from projections import queries, tables
+from projections.batch import Batch
 from projections.current_state import settled_of
 from projections.history import Story, tell
 from projections.projector import Projector, open_projector, projections_path
@@ -44,6 +44,10 @@ def dump_of(reader: LedgerReader) -> str:
         return projector.dump()
 
 
+def schema_of(projector: Projector) -> list[tuple[str, str | None]]:
+    return projector.database.conn.execute("SELECT name, sql FROM sqlite_master ORDER BY rowid").fetchall()
+
+
 @histories
 @settings(max_examples=40, deadline=None)
 def test_built_piece_by_piece_it_is_what_it_is_built_at_once(chance: random.Random, count: int) -> None:
@@ -54,6 +58,9 @@ def test_built_piece_by_piece_it_is_what_it_is_built_at_once(chance: random.Rand
                 projector.catch_up(reader, until=until, page=chance.randrange(1, 9))
             assert projector.catch_up(reader) == reader.last_seq()
             assert projector.dump() == dump_of(reader)
+            with closing(in_memory()) as at_once:
+                at_once.catch_up(reader)
+                assert schema_of(projector) == schema_of(at_once)
 
 
 @histories
@@ -142,20 +149,20 @@ def test_the_file_is_ours_alone_and_is_read_on_from_where_it_stands(
         assert path == directory.parent / "projections.db"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         read: list[int] = []
-        project = Projector._project
+        add = Batch.add
 
-        def count_and_project(self: Projector, records: Sequence[PlainRecord], before: str | None) -> None:
-            read.append(len(records))
-            project(self, records, before)
+        def count_and_add(self: Batch, record: PlainRecord) -> None:
+            read.append(record.seq)
+            add(self, record)
 
-        monkeypatch.setattr(Projector, "_project", count_and_project)
+        monkeypatch.setattr(Batch, "add", count_and_add)
         with open_projector(reader) as projector:
             assert projector.dump() == first
         assert read == []
     with create(directory) as ledger:
         ledger.append("bbbb0001", *whole_upgrade()[:1])
     with LedgerReader.open(directory) as reader, open_projector(reader) as projector:
-        assert read == [1]
+        assert len(read) == 1
         assert projector.dump() == dump_of(reader)
 
 
@@ -175,7 +182,34 @@ def test_a_kill_in_the_middle_of_a_page_leaves_the_page_before(
             before = projector.dump()
             with monkeypatch.context() as patch:
                 # Transactions are written by then, steps are not.
-                patch.setattr(tables.STEPS, "put", put_and_die.__get__(tables.STEPS))
+                patch.setattr(tables.STEPS, "put_values", put_and_die.__get__(tables.STEPS))
+                with pytest.raises(Killed):
+                    projector.catch_up(reader)
+            assert projector.dump() == before
+        with open_projector(reader) as again:
+            assert again.dump() == dump_of(reader)
+
+
+def test_a_kill_while_all_is_made_anew_leaves_what_was_there(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(database: object) -> None:
+        raise Killed
+
+    with LedgerReader.open(directory) as reader:
+        path = projections_path(reader)
+        with closing(Projector(sqlite3.connect(path, isolation_level=None))) as projector:
+            with monkeypatch.context() as patch:
+                patch.setattr(tables, "lay_out_indexes", die)
+                with pytest.raises(Killed):
+                    projector.catch_up(reader)
+            assert schema_of(projector) == [], "half of it could pass for the whole"
+            projector.catch_up(reader)
+            projector.database.conn.execute(f"PRAGMA user_version = {tables.VERSION - 1}")
+            before = projector.dump()
+            with monkeypatch.context() as patch:
+                patch.setattr(tables, "lay_out_indexes", die)
                 with pytest.raises(Killed):
                     projector.catch_up(reader)
             assert projector.dump() == before
