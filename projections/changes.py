@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from ledger.lifecycle import State
-from projections.history import TransactionLine, Values
+from projections.history import TransactionLine
 from projections.marks import Marks
+from projections.steps import Values
 
 #: The steps of a downtime, and what their shares are called.
 SHARES = {

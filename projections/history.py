@@ -6,13 +6,13 @@ arrives where ``ledger.lifecycle`` does, which the tests hold it to; nothing is 
 """
 
 from collections.abc import Container
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from ledger.events import JsonObject
-from ledger.lifecycle import ENDS, State, StepState
+from ledger.lifecycle import ENDS, State
 from projections.current_state import Settled, settled_of
-from projections.fields import Told, body, flag, inner, is_newer, number, text, texts
+from projections.fields import Told, body, inner, is_newer, number, text, texts
+from projections.steps import STEP_STATES, StepLine, Values, go_on, pending, start, values_of
 
 #: As plain text: a member of an enumeration takes SQLite much longer to store.
 _STATES = {
@@ -22,8 +22,6 @@ _STATES = {
     "transaction.rejected": State.REJECTED.value,
     "transaction.stuck": State.STUCK.value,
 }
-#: The fields of a line by their names.
-Values = dict[str, Any]
 #: A plan that waits holds no target; nothing of it is done yet.
 WAITING = ("planned", "approved")
 #: What ends a transaction, unless it is the refusal of a plan; an answer to an emergency may still follow.
@@ -36,15 +34,6 @@ _CHOICES = {
     "accept-planned": State.FORWARD.value,
     "unwind": State.UNWINDING.value,
     "accept-before": State.UNWINDING.value,
-}
-_STEP_STATES = {
-    "step.started": StepState.STARTED.value,
-    "step.succeeded": StepState.SUCCEEDED.value,
-    "step.failed": StepState.FAILED.value,
-    "step.skipped": StepState.SKIPPED.value,
-    "step.undo-started": StepState.UNDO_STARTED.value,
-    "step.undone": StepState.UNDONE.value,
-    "step.undo-failed": StepState.UNDO_FAILED.value,
 }
 
 
@@ -100,32 +89,6 @@ class TransactionLine:
 
 
 @dataclass(frozen=True, slots=True)
-class StepLine:
-    """One step of a transaction, numbered from 1: its last attempt, and its undo.
-
-    ``before`` and ``after`` are the two ends of the recorded ``fact``; ``observed`` says that recovery found the step
-    done, or its undo unnecessary.
-    """
-
-    transaction_id: str
-    step: int
-    kind: str
-    state: str = StepState.PENDING.value
-    attempt: int = 0
-    started_at: str | None = None
-    duration_ns: int | None = None
-    fact: str | None = None
-    before: str | None = None
-    after: str | None = None
-    error: str | None = None
-    observed: bool = False
-    undo_attempt: int = 0
-    undo_started_at: str | None = None
-    undo_duration_ns: int | None = None
-    undo_error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Story:
     """A transaction with its steps, in order."""
 
@@ -173,7 +136,7 @@ class Draft:
     @classmethod
     def of(cls, story: Story) -> "Draft":
         """``story``, to go on with."""
-        return cls(_values(story.line), [_values(step) for step in story.steps])
+        return cls(values_of(story.line), [values_of(step) for step in story.steps])
 
     def line(self) -> TransactionLine:
         """The transaction so far."""
@@ -199,7 +162,7 @@ class Draft:
         line["last_seq"], line["last_at"] = record.seq, record.at
         if is_newer(record):
             line["newer_events"] += 1
-        if record.type in _STEP_STATES:
+        if record.type in STEP_STATES:
             return self._change_step(record, event)
         self._advance(record, event)
         return None
@@ -242,36 +205,13 @@ class Draft:
         place = number(event, "step")
         if place is None or not 1 <= place <= len(self.steps):
             return None
-        step = self.steps[place - 1]
         if record.type == "step.started":
-            attempt = number(event, "attempt") or step["attempt"] + 1
-            self.steps[place - 1] = _started(step, attempt, record.at)
+            self.steps[place - 1] = start(self.steps[place - 1], record, event)
             return None
-        step["state"] = _STEP_STATES[record.type]
-        _note(step, record, event)
+        step = self.steps[place - 1]
+        go_on(step, record, event)
         fact: str | None = step["fact"]
         return fact
-
-
-def _note(step: Values, record: Told, event: JsonObject) -> None:
-    """What ``record`` says of a step that was started before."""
-    match record.type:
-        case "step.succeeded":
-            fact = inner(event, "fact")
-            step["duration_ns"], step["observed"] = number(event, "duration_ns"), flag(event, "observed") or False
-            step["fact"] = text(fact, "fact")
-            step["before"], step["after"] = text(fact, "before"), text(fact, "after")
-        case "step.failed":
-            step["duration_ns"], step["error"] = number(event, "duration_ns"), text(event, "error")
-        case "step.skipped":
-            step["error"] = text(event, "reason")
-        case "step.undo-started":
-            step["undo_attempt"] = number(event, "attempt") or step["undo_attempt"] + 1
-            step["undo_started_at"], step["undo_error"] = record.at, None
-        case "step.undone":
-            step["undo_duration_ns"], step["observed"] = number(event, "duration_ns"), flag(event, "observed") or False
-        case _:
-            step["undo_duration_ns"], step["undo_error"] = number(event, "duration_ns"), text(event, "error")
 
 
 def _begin(record: Told, event: JsonObject) -> tuple[Values, list[Values]]:
@@ -303,27 +243,4 @@ def _begin(record: Told, event: JsonObject) -> tuple[Values, list[Values]]:
         "recovered": 0,
         "newer_events": int(is_newer(record)),
     }
-    return line, [
-        {**_PENDING, "transaction_id": transaction, "step": place, "kind": kind} for place, kind in enumerate(kinds, 1)
-    ]
-
-
-def _started(step: Values, attempt: int, at: str) -> Values:
-    """A step that begins anew: nothing is left of an attempt before."""
-    return {
-        **_PENDING,
-        "transaction_id": step["transaction_id"],
-        "step": step["step"],
-        "kind": step["kind"],
-        "state": StepState.STARTED.value,
-        "attempt": attempt,
-        "started_at": at,
-    }
-
-
-def _values(line: TransactionLine | StepLine) -> Values:
-    return {field.name: getattr(line, field.name) for field in fields(line)}
-
-
-#: What a step is before it has started.
-_PENDING = _values(StepLine("", 0, ""))
+    return line, [pending(transaction, place, kind) for place, kind in enumerate(kinds, 1)]

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from ledger.lifecycle import State, StepState
 from ledger.names import template_of
 from projections.current_state import Settled
-from projections.history import StepLine, Story
+from projections.history import Story
+from projections.steps import StepLine
 
 #: The facts of steps that take and retire releases, and which end of the change names the release.
 RELEASE_FACTS = {"snapshot-taken": "after", "release-retired": "before"}

@@ -14,10 +14,11 @@ from pydantic import TypeAdapter
 
 from projections.changes import SHARES, ChangeLine, TurnLine
 from projections.current_state import Settled, TargetLine
-from projections.history import StepLine, Story, TransactionLine, Values
+from projections.history import Story, TransactionLine
 from projections.marks import BEGAN
 from projections.releases import ReleaseLine
 from projections.shelf import VERSION
+from projections.steps import StepLine, Values
 from projections.timeline import DecisionLine, LogLine
 
 if TYPE_CHECKING:

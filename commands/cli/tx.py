@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from ledger.clock import Clock
     from ledger.reader import LedgerReader
-    from projections.history import StepLine, Story, TransactionLine
+    from projections.history import Story, TransactionLine
+    from projections.steps import StepLine
     from projections.timeline import LogLine
 
 #: Up to so many are read from the ledger itself; for more, the projections are quicker.
