@@ -60,7 +60,7 @@ class Projector:
     def catch_up(self, reader: LedgerReader, *, until: int | None = None, page: int | None = None) -> int:
         """Read on to the end of the ledger, or ``until`` there, and return the position."""
         while True:
-            with self._committing(), _no_search_for_garbage():
+            with self._committing():
                 place = self._place(reader)
                 if place is NOWHERE:
                     return self._build(reader, until, page or PAGE).seq
@@ -85,12 +85,13 @@ class Projector:
         """Project the page after ``place``; returns the place then."""
         batch = Batch(self.database, place.at)
         last: PlainRecord | None = None
-        for record in reader.plain_records(after=place.seq, until=until, limit=size):
-            batch.add(record)
-            last = record
-        if last is None:
-            return place
-        batch.write()
+        with _no_search_for_garbage():
+            for record in reader.plain_records(after=place.seq, until=until, limit=size):
+                batch.add(record)
+                last = record
+            if last is None:
+                return place
+            batch.write()
         at = {"id": 1, "seq": last.seq, "event_id": last.event_id}
         self.database.table("position").upsert(at, pk="id")
         return Place(last.seq, last.at)
