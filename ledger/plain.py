@@ -25,7 +25,7 @@ _FACTS = frozenset(kind.model_fields["fact"].default for kind in get_args(get_ar
 class PlainRecord(NamedTuple):
     """A record whose ``event`` is JSON, in today's shape unless it ``is_newer``. There are millions of them.
 
-    The plan of a transaction, which is half of a ledger and says nothing to who shows it, may be left out.
+    The plan of a transaction, three tenths of a ledger, says nothing to who shows it, and may be left out.
     """
 
     seq: int
