@@ -26,19 +26,14 @@ class SealBook:
         self._working = working
         self._store = store
         self._now = now
+        #: What the ledger is called: of its first record, which is there before the book is, and stays.
+        self._origin: str | None = None
 
     def checkpoint(self, size: int | None = None) -> Checkpoint:
         """The checkpoint of the first ``size`` records, by default of all."""
         with self._working("read the ledger"):
-            connection = self._store.connection
-            whole = read_tail(connection).seq
-            wanted = whole if size is None else size
-            if not 0 < wanted <= whole:
-                raise LedgerDamaged(
-                    f"cannot trust the ledger: it ends with record {whole}, but a checkpoint of {wanted} was signed",
-                    remedy="records were lost or an old copy was put back: restore the newest copy of the ledger",
-                )
-            return Checkpoint(seals.read_origin(connection), wanted, tree.read_root(connection, wanted))
+            whole = read_tail(self._store.connection).seq
+            return self._checkpoint(whole if size is None else size, whole)
 
     def key(self, size: int | None = None) -> str | None:
         """The public key that signs checkpoints of ``size`` records, by default of all; None if there is none yet."""
@@ -58,20 +53,37 @@ class SealBook:
 
     def check(self, older: Checkpoint) -> None:
         """Raise LedgerDamaged unless the ledger goes on from ``older``, wherever that was kept."""
-        ours = self.checkpoint(older.size)
+        with self._working("read the ledger"):
+            self._check(older, read_tail(self._store.connection).seq)
+
+    def add(self, seal: Seal) -> None:
+        """Keep ``seal``, durably. Raises LedgerDamaged, AppendFailed or LedgerUnusable."""
+        with self._working("seal the ledger"):
+            connection = self._store.connection
+            last, end = seals.last_seal(connection), read_tail(connection).seq
+            if last is not None:
+                self._check(last.checkpoint, end)
+            self._check(seal.checkpoint, end)
+            if last is not None and last.checkpoint.size >= seal.checkpoint.size:
+                return
+            self._store.write_seal(seal, self._now())
+            self._store.is_stale = False
+
+    def _check(self, older: Checkpoint, end: int) -> None:
+        ours = self._checkpoint(older.size, end)
         if ours.origin != older.origin:
             raise seal_damaged(older.size, f"it is of another ledger, {older.origin}, not {ours.origin}")
         if ours.root != older.root:
             raise seal_damaged(older.size, "the records are not those that it was signed for")
 
-    def add(self, seal: Seal) -> None:
-        """Keep ``seal``, durably. Raises LedgerDamaged, AppendFailed or LedgerUnusable."""
-        last = self.last()
-        if last is not None:
-            self.check(last.checkpoint)
-        self.check(seal.checkpoint)
-        if last is not None and last.checkpoint.size >= seal.checkpoint.size:
-            return
-        with self._working("seal the ledger"):
-            self._store.write_seal(seal, self._now())
-            self._store.is_stale = False
+    def _checkpoint(self, size: int, end: int) -> Checkpoint:
+        """What the stored tree says of the first ``size`` records of the ``end`` that there are."""
+        if not 0 < size <= end:
+            raise LedgerDamaged(
+                f"cannot trust the ledger: it ends with record {end}, but a checkpoint of {size} was signed",
+                remedy="records were lost or an old copy was put back: restore the newest copy of the ledger",
+            )
+        connection = self._store.connection
+        if self._origin is None:
+            self._origin = seals.read_origin(connection)
+        return Checkpoint(self._origin, size, tree.read_root(connection, size))

@@ -36,7 +36,7 @@ UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
 
 # A model is spelt as its fields: none of ours says anything in another way than it holds it.
 _spell = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=vars
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=vars, check_circular=False
 ).encode
 #: A string as JSON without a look at what it is.
 _text = json.encoder.encode_basestring
@@ -155,7 +155,7 @@ def encode(record: Record) -> bytes:
             f',"target":{_word(record.target)},"ticket":{_word(record.ticket)},"transaction":{_word(record.transaction)}'
             f',"type":{_text(record.type)},"version":{record.version}}}'
         ).encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise IllegalEvent(f"cannot encode {record.type}: {error}") from error
 
 

@@ -16,6 +16,7 @@ class Sheaf:
         self.frontier = frontier.copy()
         self.records: list[Record] = []
         self.rows: list[Row] = []
+        self._begun: TransactionBegun | TransactionPlanned | None = None
 
     def add(
         self,
@@ -25,7 +26,12 @@ class Sheaf:
         begun: TransactionBegun | TransactionPlanned | None = None,
     ) -> None:
         """Write the next record; raises IllegalEvent for an event that cannot be told."""
-        record = self._pen.record(self.tail, version, event, transaction, begun)
+        last = self.records[-1] if self.records else None
+        if last is not None and begun is self._begun and last.transaction == transaction:
+            record = self._pen.next_record(last, self.tail, version, event)
+        else:
+            record = self._pen.record(self.tail, version, event, transaction, begun)
+        self._begun = begun
         row = Row.of(record, self.frontier)
         self.tail = Tail(row.seq, row.hash.hex())
         self.records.append(record)

@@ -96,10 +96,11 @@ class Store:
         if not has_room(self._directory, 2 * record_bytes + _COMMIT_BYTES):
             raise AppendFailed("cannot append to the ledger: its file system is full", remedy=schema.MAKE_ROOM)
 
-    def write(self, new: Sequence[Row], stream: Stream | None) -> None:
+    def write(self, new: Sequence[Row], stream: Stream | None, before: Stream | None = None) -> None:
         """Commit ``new`` rows and the index of their ``stream``; when this returns, they are on the disk.
 
-        Raises AppendFailed if they certainly are not, LedgerUnusable if nobody can say.
+        ``before`` is that stream as the index is known to have it, if it is. Raises AppendFailed if they certainly are
+        not, LedgerUnusable if nobody can say.
         """
         self.require_room(sum(len(row.record) for row in new))
         last = new[-1]
@@ -108,7 +109,7 @@ class Store:
             for row in new:
                 rows.insert(connection, row)
             if stream is not None:
-                index.put(connection, stream)
+                index.put(connection, stream, before)
 
         def is_there(connection: sqlite3.Connection) -> bool:
             return any(row.hash == last.hash for row in rows.select(connection, "WHERE seq = ?", (last.seq,)))

@@ -19,7 +19,7 @@ from ledger.index import Stream, TargetRow, TransactionRow
 from ledger.lifecycle import State, TransactionStatus
 from ledger.lock import LOCK_FILE, EngineLock
 from ledger.merkle import Frontier
-from ledger.pen import Pen, new_event_id
+from ledger.pen import EventIds, Pen
 from ledger.rows import NOTHING, Row, Tail
 from ledger.sheaf import Sheaf
 from ledger.store import Contents, Store
@@ -66,7 +66,7 @@ class LedgerWriter:
         clock: Clock,
         *,
         key: str | None = None,
-        new_id: Callable[[], str] = new_event_id,
+        new_id: Callable[[], str] | None = None,
         connect: schema.Connect = schema.connect,
     ) -> Self:
         """Create the ledger in ``directory`` if it is not there yet, and open it.
@@ -75,7 +75,7 @@ class LedgerWriter:
         ledger or none.
         """
         store.require_versions()
-        pen = Pen(origin, clock, new_id)
+        pen = Pen(origin, clock, new_id or EventIds())
         path = directory / schema.LEDGER_FILE
         with _explained("create the ledger"), ExitStack() as undo:
             store.make_directory(directory)
@@ -94,12 +94,12 @@ class LedgerWriter:
         origin: Origin,
         clock: Clock,
         *,
-        new_id: Callable[[], str] = new_event_id,
+        new_id: Callable[[], str] | None = None,
         connect: schema.Connect = schema.connect,
     ) -> Self:
         """Lock and open the ledger in ``directory``; raises LedgerMissing if there is none."""
         store.require_versions()
-        pen = Pen(origin, clock, new_id)
+        pen = Pen(origin, clock, new_id or EventIds())
         path = directory / schema.LEDGER_FILE
         schema.require_file(path)
         with _explained("open the ledger"), ExitStack() as undo:
@@ -148,7 +148,8 @@ class LedgerWriter:
         Raises IllegalEvent, TargetBusy (nothing was written), AppendFailed or LedgerUnusable.
         """
         with self._working("append to the ledger"):
-            self._store.require_room(0)
+            if transaction not in self._streams:  # to look for it is to touch the shared index
+                self._store.require_room(0)
             before = stream = self._find(transaction)
             sheaf = Sheaf(self._pen, self._tail, self._frontier)
             for event in events:
@@ -156,9 +157,9 @@ class LedgerWriter:
                 sheaf.add(stream.version, event, transaction, stream.begun)
             if stream is None or stream is before:
                 return ()
-            if any(isinstance(event, TransactionBegun) for event in events):
+            if any(type(event) is TransactionBegun for event in events):
                 self._require_free(stream)
-            self._store.write(sheaf.rows, stream)
+            self._store.write(sheaf.rows, stream, self._streams.get(transaction))
             self._tail, self._frontier = sheaf.tail, sheaf.frontier
             if stream.status.is_open:
                 self._streams[transaction] = stream

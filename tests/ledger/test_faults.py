@@ -74,7 +74,7 @@ def types(directory: Path) -> list[str]:
         return [record.type for record in reader.records(after=3)]
 
 
-@pytest.mark.parametrize("statement", ["BEGIN", "INSERT INTO events", "INSERT INTO transactions", "COMMIT"])
+@pytest.mark.parametrize("statement", ["BEGIN", "INSERT INTO events", "UPDATE transactions", "COMMIT"])
 def test_what_failed_before_it_was_done_is_not_in_the_ledger(
     tmp_path: Path, writer: LedgerWriter, disk: Disk, statement: str
 ) -> None:
@@ -155,7 +155,7 @@ def test_a_pinned_log_does_not_hide_that_a_commit_failed(tmp_path: Path, writer:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("statement", ["BEGIN", "INSERT INTO events", "INSERT INTO transactions", "COMMIT"])
+@pytest.mark.parametrize("statement", ["BEGIN", "INSERT INTO events", "UPDATE transactions", "COMMIT"])
 def test_an_interrupt_within_an_append_leaves_the_writer_true_to_the_file(
     tmp_path: Path, writer: LedgerWriter, disk: Disk, moment: str, statement: str
 ) -> None:

@@ -342,3 +342,30 @@ def test_an_event_that_was_built_past_its_checks_is_refused(tmp_path: Path) -> N
         writer.append(TX, begun())
         with pytest.raises(IllegalEvent):
             writer.append(TX, StepStarted.model_construct(step=1, kind="StopJail", attempt=99))
+
+
+def test_the_index_has_what_changed_and_each_page_of_it_that_did_not_is_left_alone(tmp_path: Path) -> None:
+    """Between the begin and the end of a transaction only its place moves on."""
+    with create(tmp_path) as writer:
+        first, *steps, last = whole_upgrade()
+        seen: list[str] = []
+        writer._store.connection.set_trace_callback(seen.append)
+        for event in (first, *steps, last):
+            writer.append(TX, event)
+    changes = [one.partition(" WHERE")[0] for one in seen if "transactions" in one and not one.startswith("SELECT")]
+    assert [one.partition(" = ")[0] for one in changes[1:-1]] == ["UPDATE transactions SET last_seq"] * len(steps)
+    assert changes[0].startswith("INSERT INTO transactions")
+    assert changes[-1].startswith("UPDATE transactions SET state = 'committed', last_seq = ")
+    with LedgerReader.open(tmp_path) as reader:
+        reader.verify()
+
+
+def test_events_of_one_engine_lie_side_by_side_and_no_two_share_an_identifier(tmp_path: Path) -> None:
+    with create(tmp_path) as writer:
+        first = writer.append(TX, *whole_upgrade())
+    with reopen(tmp_path) as writer:
+        second = writer.append("aaaa0002", *whole_upgrade("jail:db"))
+    for records in (first, second):
+        assert [record.event_id for record in records] == sorted(record.event_id for record in records)
+        assert len({record.event_id[:24] for record in records}) == len(records)
+    assert len({record.event_id[:16] for record in (*first, *second)}) == 2
