@@ -108,6 +108,18 @@ def test_a_record_after_another_one_is_not_recognised(learnt: Learnt) -> None:
     assert learnt.skimmer.recognise(row, learnt.frames[row[2]], row[0] + 1, learnt.previous(row)) is None
 
 
+def test_nothing_is_learnt_of_a_record_with_a_field_twice(learnt: Learnt) -> None:
+    """JSON lets the last one win, wherever it stands."""
+    row = next(row for row in learnt.rows if row[6] == "step.started")
+    head, mark, end = row[11].rpartition(b',"event_id":')
+    engine = Row(*row).decode().engine_version.encode()
+    twice = head + b',"engine_version":"' + engine + b'"' + mark + end
+    forged = (*row[:9], record_hash(twice), row[10], twice)
+    skimmer = Skimmer()
+    skimmer.learn(forged, Row(*forged).decode())
+    assert skimmer.skim(forged, row[0], learnt.previous(row)) is None
+
+
 def test_no_record_is_recognised_that_decoding_refuses(learnt: Learnt) -> None:
     """A forger who hashes well: parts of records are exchanged, repeated, left out and made up."""
     chance = random.Random(7)
