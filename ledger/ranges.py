@@ -6,7 +6,6 @@ that cannot be started, or is killed, is no verdict on the ledger: then the rang
 """
 
 import os
-import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from ledger import schema, seals, tree
+from ledger import pages, schema, seals, tree
 from ledger.errors import LedgerDamaged
 from ledger.growth import PAGE
 from ledger.recount import Recount
@@ -26,11 +25,6 @@ from ledger.sums import Sums
 
 #: A process takes a third of a second to start, in which it could have recounted as many records.
 WORTHWHILE = 50_000
-#: Pages of the file that are mapped rather than copied; only in processes of our own, which a bad disk may kill.
-_MAPPED = "PRAGMA mmap_size = 1073741824"
-
-#: The indexes are looked into once for each record, in no order: in memory (KiB) rather than in the file.
-_CACHE = "PRAGMA cache_size = -131072"
 
 T = TypeVar("T")
 #: A range of records: after the first number, up to the second.
@@ -67,27 +61,20 @@ def recount(connection: sqlite3.Connection, part: Range, wanted: frozenset[int])
     return recounting.sums
 
 
-def check_pages(connection: sqlite3.Connection) -> str:
-    """What SQLite finds wrong with the file first, its indexes included; "ok" if nothing."""
-    connection.execute(_CACHE)
-    found: str = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    return found
-
-
 def share(
     connection: sqlite3.Connection, path: Path, parts: Sequence[Range], wanted: frozenset[int]
 ) -> tuple[str, list[Sums]]:
-    """``check_pages`` and the sums of all ``parts`` of the ledger file, found by processes."""
+    """``pages.check`` and the sums of all ``parts`` of the ledger file, found by processes."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     # Not forked: SQLite must not be taken along, and neither must a half-held lock of another thread.
-    pool = ProcessPoolExecutor(len(parts) + 1, get_context("spawn"), initializer=_ignore_interrupt)
+    pool = ProcessPoolExecutor(len(parts) + 1, get_context("spawn"), initializer=pages.ignore_interrupt)
     try:
         with _nothing_to_import():
-            checking = pool.submit(_check_file, path)
+            checking = pool.submit(pages.check_file, path)
             futures = [pool.submit(_recount_file, path, part, wanted) for part in parts]
-        found = _result(checking, lambda: check_pages(connection))
+        found = _result(checking, lambda: pages.check(connection))
         return found, [
             _result(future, partial(recount, connection, part, wanted))
             for future, part in zip(futures, parts, strict=True)
@@ -104,15 +91,9 @@ def _result(future: "Future[T]", here: Callable[[], T]) -> T:
         return here()
 
 
-def _check_file(path: Path) -> str:
-    with closing(schema.connect_reader(path)) as connection:
-        connection.execute(_MAPPED)
-        return check_pages(connection)
-
-
 def _recount_file(path: Path, part: Range, wanted: frozenset[int]) -> Sums:
     with closing(schema.connect_reader(path)) as connection:
-        connection.execute(_MAPPED)
+        connection.execute(pages.MAPPED)
         return recount(connection, part, wanted)
 
 
@@ -125,11 +106,6 @@ def _nothing_to_import() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
-
-
-def _ignore_interrupt() -> None:
-    """The one who started us tells us when to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _stored_tail(connection: sqlite3.Connection, seq: int) -> Tail:

@@ -8,7 +8,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger import index, ranges, seals
+from ledger import index, pages, ranges, seals
 from ledger.errors import LedgerDamaged
 from ledger.events import TransactionBegun
 from ledger.index import IndexLine, TargetRow
@@ -58,11 +58,11 @@ def verify(
     kept = frozenset(() if evidence is None else evidence.sizes)
     parts = ranges.cut(stored.end.seq, 1 if path is None else processes)
     if path is None or len(parts) == 1:
-        _require_sound_pages(ranges.check_pages(connection))
+        _require_sound_pages(pages.check(connection))
         all_sums = [ranges.recount(connection, part, kept) for part in parts]
     else:
-        pages, all_sums = ranges.share(connection, path, parts, kept)
-        _require_sound_pages(pages)
+        found, all_sums = ranges.share(connection, path, parts, kept)
+        _require_sound_pages(found)
     sums = _added(all_sums)
     if sums.tail != stored.end:
         raise damaged(sums.tail.seq + 1, "it is missing")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger import ranges
+from ledger import pages, ranges
 from ledger.sums import Sums
 
 
@@ -18,7 +18,7 @@ def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
         connection: sqlite3.Connection, _path: Path, parts: Sequence[ranges.Range], wanted: frozenset[int]
     ) -> tuple[str, list[Sums]]:
         assert len(parts) > 1
-        return ranges.check_pages(connection), [ranges.recount(connection, part, wanted) for part in parts]
+        return pages.check(connection), [ranges.recount(connection, part, wanted) for part in parts]
 
     for name, value in {"growth.PAGE_LEVEL": 2, "growth.PAGE": 4, "ranges.PAGE": 4, "ranges.WORTHWHILE": 4}.items():
         monkeypatch.setattr(f"ledger.{name}", value)
