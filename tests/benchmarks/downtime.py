@@ -1,12 +1,13 @@
 """The downtime of ``rootswap upgrade`` against the loop that a good administrator would write by hand.
 
-Both switch the very same jail between the same two releases, in turn, in one run, under each runtime: the hand-written
-loop stops it, unmounts its root, mounts the other release, starts it and asks until it answers. A client in a process
-of its own asks all the time; the downtime is the longest gap between two of its good answers around a switch. In that
-time rootswap also snapshots the data volumes and writes every step to the ledger.
+Both switch the very same jail between the same two releases, in turn, in one run, on each storage and under each
+runtime: the hand-written loop stops it, unmounts its root, mounts the other release, starts it and asks until it
+answers. A client in a process of its own asks all the time; the downtime is the longest gap between two of its good
+answers around a switch. In that time rootswap also snapshots the data volumes and writes every step to the ledger.
 """
 
 import http.client
+import itertools
 import multiprocessing
 import os
 import shutil
@@ -31,6 +32,8 @@ from tests.real.site import RealSite
 
 #: The console script of the environment that runs this.
 ROOTSWAP = str(Path(sys.executable).parent / "rootswap")
+#: Those that run without a kernel module or a volume group of their own.
+STORAGES = ("btrfs", "directory")
 SWITCHES = int(os.environ.get("SWITCHES", "20"))
 
 
@@ -91,9 +94,10 @@ def swap_by_rootswap(config: Path, release: str) -> None:
 
 
 @contextmanager
-def bench_site(driver: str = "lxc") -> Iterator[tuple[RealSite, Path]]:
+def bench_site(driver: str = "lxc", storage: str = "btrfs") -> Iterator[tuple[RealSite, Path]]:
     """A real site with its configuration in a file, for the command line."""
-    site = RealSite(Path(tempfile.mkdtemp(prefix="rootswap-bench-", dir="/var/tmp")), driver=driver)
+    home = Path(tempfile.mkdtemp(prefix="rootswap-bench-", dir="/var/tmp"))
+    site = RealSite(home, driver=driver, storage=storage)
     try:
         site.settle()
         yield site, site.write_config()
@@ -102,21 +106,21 @@ def bench_site(driver: str = "lxc") -> Iterator[tuple[RealSite, Path]]:
 
 
 def measure_downtime() -> list[Figure]:
-    """Median and worst of the switches, interleaved, under each runtime that is installed."""
+    """Median and worst of the switches, interleaved, on each storage and under each runtime that are here."""
     figures = []
-    for driver, (_, program) in RUNTIMES.items():
-        if shutil.which(program) is not None:
-            ours, by_hand = _switches(driver)
-            what = f"of {len(ours)} switches, btrfs and {driver}"
-            medians = statistics.median(ours), statistics.median(by_hand)
-            figures.append(Figure(f"median {what}", *medians, "ms", 1.10))
-            figures.append(Figure(f"worst {what}", max(ours), max(by_hand), "ms", 2.0))
+    runtimes = [driver for driver, (_, program) in RUNTIMES.items() if shutil.which(program) is not None]
+    for storage, driver in itertools.product(STORAGES, runtimes):
+        ours, by_hand = _switches(driver, storage)
+        what = f"of {len(ours)} switches, {storage} and {driver}"
+        medians = statistics.median(ours), statistics.median(by_hand)
+        figures.append(Figure(f"median {what}", *medians, "ms", 1.10))
+        figures.append(Figure(f"worst {what}", max(ours), max(by_hand), "ms", 2.0))
     return figures
 
 
-def _switches(driver: str) -> tuple[list[float], list[float]]:
+def _switches(driver: str, storage: str) -> tuple[list[float], list[float]]:
     """The gaps of as many switches by rootswap and by hand, two of each in turn."""
-    with bench_site(driver) as (site, config):
+    with bench_site(driver, storage) as (site, config):
         drivers = make_drivers(site.config, LocalHost(), SystemClock(), Interrupt())
         releases = drivers.storage.releases()
         sources = {release: drivers.storage.root_source(release).what for release in releases}
