@@ -17,6 +17,7 @@ from pathlib import Path
 from ledger.reader import LedgerReader
 from projections.asof import place_of, standings_at
 from projections.metrics import LedgerState, metrics
+from projections.queries import story
 from projections.questions import BY_NAME, Connection, Scope, ask, downtimes, people
 from projections.records import LogScope, log
 from projections.shelf import open_tables
@@ -36,11 +37,15 @@ def measure_questions(state: Path, rounds: int = 5) -> list[Figure]:
         (changes,) = tables.execute("SELECT count(*) FROM changes").fetchone()
         halfway = "SELECT transaction_id FROM changes ORDER BY begun_seq LIMIT 1 OFFSET ?"
         name = tables.execute(halfway, (changes // 2,)).fetchone()[0]
-        figures = [_in_process(what, partial(run, tables), rounds) for what, run in _questions(reader, moment).items()]
+        (late,) = reader.plain_records(after=reader.last_seq() - 12_000, limit=1)
+        questions = {**_questions(reader, moment), "show": lambda _tables: story(reader, name)}
+        figures = [_in_process(what, partial(run, tables), rounds) for what, run in questions.items()]
     with tempfile.TemporaryDirectory() as scratch:
         config = Path(scratch, "rootswap.toml")
         config.write_text(f'state_directory = "{state}"\n')
-        return figures + [_as_command(words, config, rounds) for words in _commands(moment, name)]
+        some = ["audit", "population", "--since", late.at]  # about a thousand
+        proved = ["audit", "evidence", name, "--output", f"{scratch}/evidence.zip"]
+        return figures + [_as_command(words, config, rounds) for words in [*_commands(moment, name), some, proved]]
 
 
 def _questions(reader: LedgerReader, moment: str) -> dict[str, Callable[[Connection], object]]:

@@ -83,6 +83,11 @@ class _Cursor:
     def __init__(self, cursor: apsw.Cursor) -> None:
         self._cursor = cursor
 
+    @property
+    def rowcount(self) -> int:
+        """How many rows the statement has changed, if it was the last one that changed any."""
+        return self._cursor.connection.changes()
+
     def fetchone(self) -> Any:
         return next(self._cursor, None)
 
