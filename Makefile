@@ -118,6 +118,7 @@ test-unprivileged: setup ## The tests that need no root, as the user nobody (sta
 	cp -R $(VENV)/lib/$$version/site-packages/. "$$work/src/.venv/lib/$$version/site-packages/"; \
 	cd "$$work/src"; \
 	PIP_ROOT_USER_ACTION=ignore .venv/bin/python -m pip install -q --no-build-isolation --no-deps --no-index -e .; \
+	sed -i '1s|^\(#!/.*/python[0-9.]*\)$$|\1 -I|' .venv/bin/rootswap; \
 	chown -R nobody "$$work"; \
 	echo "as nobody, with $$python:"; \
 	$(NOBODY) HOME="$$work/home" TMPDIR="$$work/tmp" PATH="$$work/src/.venv/bin:/usr/bin:/bin:/usr/sbin:/sbin" \

@@ -13,7 +13,7 @@ def test_the_benchmark_of_the_ledger_measures_both_sides(
 ) -> None:
     tables = list(measure(1_500, fast_directory, rounds=1))
     figures = [figure for _, found in tables for figure in found]
-    assert len(figures) == 31
+    assert len(figures) == 34
     assert all(figure.ours > 0 and figure.floor > 0 for figure in figures)
     for title, found in tables:
         print_table(title, found)
