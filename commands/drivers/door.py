@@ -101,6 +101,13 @@ class Host(Protocol):
         """Unmount what is at ``path``, of a file system that stays mounted elsewhere. Raises DriverError, as in use."""
         ...
 
+    def signal(self, pid: int, cgroup: str, name: str) -> bool:
+        """Send a signal, as ``SIGTERM``, to a process of a cgroup or below; False if it is there no more.
+
+        ``cgroup`` is a path as proc(5) has it in /proc/PID/cgroup. Raises DriverError.
+        """
+        ...
+
     def free_bytes(self, path: str) -> int:
         """Bytes that root can still write to the file system of ``path``."""
         ...

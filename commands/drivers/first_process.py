@@ -1,7 +1,30 @@
-"""The first process of a jail: what its root is, asked of the kernel."""
+"""The first process of a jail: which one it is, and what its root is, asked of the kernel."""
+
+import re
+from contextlib import suppress
 
 from commands.drivers.base import Host, Source
+from commands.drivers.cgroups import Cgroup
 from commands.drivers.mounts import is_from, parse_mounts, topmost
+from commands.errors import DriverError
+
+
+def first_in(payload: Cgroup) -> int | None:
+    """The process of a cgroup that is number 1 in a process namespace of its own, see pid_namespaces(7)."""
+    own = payload.own_processes()  # a systemd inside moves itself further down
+    for pids in (own, payload.processes()):
+        for pid in pids:
+            if field(payload.host, f"/proc/{pid}/status", r"^NSpid:\t\d+\t(\d+)$") == "1":
+                return pid
+    return None
+
+
+def field(host: Host, path: str, pattern: str) -> str:
+    """What the first group of a pattern finds in a file of the kernel's; empty when the process has died."""
+    with suppress(DriverError):
+        match = re.search(pattern, host.read(path).decode(errors="replace"), re.MULTILINE)
+        return match[1] if match else ""
+    return ""
 
 
 def root_is(host: Host, pid: int, source: Source) -> bool:

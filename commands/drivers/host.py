@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Literal
 
-from commands.drivers import mount_calls
+from commands.drivers import mount_calls, signals
 from commands.drivers.base import Completed
 from commands.drivers.files import LocalFiles, failure, told
 from commands.drivers.network import connect, http_status, send
@@ -193,6 +193,11 @@ class LocalHost(LocalFiles):
         """Unmount what is at ``path``, of a file system that stays mounted elsewhere."""
         with told(f"cannot unmount {path}"):
             mount_calls.detach(path)
+
+    def signal(self, pid: int, cgroup: str, name: str) -> bool:
+        """Send a signal to a process of a cgroup or below; False if it is there no more."""
+        with told(f"cannot send {name} to process {pid}"):
+            return signals.send(pid, cgroup, name)
 
     def boot_id(self) -> str:
         """What tells this boot from the next; see ``platform``."""

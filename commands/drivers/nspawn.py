@@ -9,19 +9,16 @@ all moves into that cgroup. From when it was made, the jail counts as starting; 
 cgroup, after which the move fails. A cgroup does not survive a reboot, and so cannot be stale.
 """
 
-import re
 from collections.abc import Sequence
-from contextlib import suppress
 
 from commands.drivers.base import Completed, Host, JailSpec, JailState, Source
 from commands.drivers.cgroups import BESIDE, POLL_S, Cgroup, required_mount, until, with_private_view
-from commands.drivers.first_process import root_is
+from commands.drivers.first_process import field, first_in, root_is
 from commands.drivers.jail_layout import cgroup_of
 from commands.drivers.kept_output import OUTPUT, keep_output, kept_bytes, kept_since, output_pipe, release_output
 from commands.drivers.last_words import LastWords
 from commands.drivers.netns import make_network, namespace_of, remove_network, require_link, require_network_tools
 from commands.drivers.nspawn_command import enter_command, machine_of, start_command, unit_command
-from commands.drivers.oci_config import signal_word
 from commands.drivers.trusted import require_trusted
 from commands.errors import DriverError
 from ledger.clock import Clock, SystemClock
@@ -43,13 +40,6 @@ _REMOVE = """\
     find "$1" -depth -type d -exec rmdir {} +
 """
 _LAUNCH = 'echo 0 >"$1/cgroup.procs" || exit 3; pipe=$2; shift 2; "$@" </dev/null >"$pipe" 2>&1 &'
-#: The process may have died since it was seen, and its number may be somebody else's.
-_SIGNAL = """\
-while read -r line; do
-    case $line in *"$2"*) kill -s "$3" "$1"; exit ;; esac
-done <"/proc/$1/cgroup"
-exit 1
-"""
 
 
 class NspawnJails:
@@ -126,8 +116,8 @@ class NspawnJails:
         _, first = self._seen(jail)
         if first is None:
             raise DriverError(f"cannot run {argv[0]} in jail {jail.name}: it does not run")
-        cgroup = f"{self._mount(jail)}{self._field(f'/proc/{first}/cgroup', r'^0::(/.*)$')}"
-        kept = int(self._field(f"/proc/{first}/status", r"^CapBnd:\s*([0-9a-f]+)$") or "0", 16)
+        cgroup = f"{self._mount(jail)}{field(self._host, f'/proc/{first}/cgroup', r'^0::(/.*)$')}"
+        kept = int(field(self._host, f"/proc/{first}/status", r"^CapBnd:\s*([0-9a-f]+)$") or "0", 16)
         chroot = next((path for path in _CHROOTS if self._host.stat(path, follow=True)), "chroot")
         # What the command leaves running in the jail must not keep the engine's lock.
         command = enter_command(jail, cgroup, first, kept, chroot, argv)
@@ -177,10 +167,7 @@ class NspawnJails:
 
     def _tell(self, jail: JailSpec, payload: Cgroup, first: int) -> bool:
         """Send the stop signal to the first process; whether it was told."""
-        word = signal_word(jail.stop_signal).removeprefix("SIG")
-        inside = payload.path.removeprefix(self._mount(jail))
-        argv = ["/bin/sh", "-c", _SIGNAL, "sh", str(first), inside, word]
-        return self._host.run(argv, check=False).status == 0
+        return self._host.signal(first, payload.path.removeprefix(self._mount(jail)), jail.stop_signal)
 
     def _remove(self, jail: JailSpec) -> None:
         """Kill what lives of the jail, and take back a start that has not begun. A jail that has ended leaves its
@@ -223,9 +210,7 @@ class NspawnJails:
         supervisor = self._supervisor(group)
         if supervisor is None:
             return None
-        payload = group.below("payload")
-        own = payload.own_processes()  # a systemd inside moves itself further down
-        first = next(filter(self._is_first, own), None) or next(filter(self._is_first, payload.processes()), None)
+        first = first_in(group.below("payload"))
         if first is None:
             return None
         nspawn = self._host.stat(f"/proc/{supervisor}/exe", follow=True)
@@ -233,18 +218,8 @@ class NspawnJails:
         is_command = nspawn and program and (program.device, program.inode) != (nspawn.device, nspawn.inode)
         return first if is_command else None
 
-    def _is_first(self, pid: int) -> bool:
-        return self._field(f"/proc/{pid}/status", r"^NSpid:\t\d+\t(\d+)$") == "1"
-
     def _supervisor(self, group: Cgroup) -> int | None:
         return next(iter(group.below("supervisor").own_processes()), None)
-
-    def _field(self, path: str, pattern: str) -> str:
-        """What stands in a file of the kernel's; empty when the process has died."""
-        with suppress(DriverError):
-            match = re.search(pattern, self._host.read(path).decode(errors="replace"), re.MULTILINE)
-            return match[1] if match else ""
-        return ""
 
     def _last_words(self, jail: JailSpec, before: int) -> str:
         until(self._clock, lambda: kept_bytes(self._host, self._home(jail)) > before, _WORDS_TIMEOUT_S)

@@ -13,13 +13,14 @@ from pathlib import PurePosixPath
 
 from commands.drivers.base import Completed, Host, JailSpec, JailState, Source
 from commands.drivers.cgroups import BESIDE, Cgroup, cgroup_mount, required_mount, until, with_private_view
-from commands.drivers.first_process import root_is
+from commands.drivers.first_process import first_in, root_is
 from commands.drivers.jail_layout import cgroup_of
 from commands.drivers.kept_output import OUTPUT, into_output, keep_output, release_output
 from commands.drivers.last_words import LastWords
 from commands.drivers.mounts import mounted, topmost
 from commands.drivers.netns import make_network, namespace_of, remove_network, require_link, require_network_tools
-from commands.drivers.oci_config import rendered, signal_word
+from commands.drivers.oci_config import rendered
+from commands.drivers.signals import signal_word
 from commands.drivers.strays import brought_in, kill_sessions, origins
 from commands.drivers.trusted import require_trusted
 from commands.errors import DriverError, ToolTimedOut
@@ -151,8 +152,17 @@ class OciJails:
     # --- what is left of a jail ---
 
     def _tell(self, jail: JailSpec) -> bool:
-        """Send the stop signal; whether the jail was told. What cannot be told is killed."""
+        """Send the stop signal; whether the jail was told. What cannot be told is killed.
+
+        The runtime is asked to only where the jail has no process namespace of its own: it takes longer, and the jail
+        is going down.
+        """
+        payload = self._payload(jail)
         with suppress(DriverError):
+            first = first_in(payload)
+            if first is not None:
+                inside = payload.path.removeprefix(required_mount(self._host, jail.name))
+                return self._host.signal(first, inside, jail.stop_signal)
             kill = self._tool(jail, "kill", jail.name, signal_word(jail.stop_signal))
             return self._host.run(kill, check=False, timeout_s=_ASK_TIMEOUT_S).status == 0
         return False

@@ -1,7 +1,6 @@
 """The ``config.json`` of a jail, as in the OCI runtime specification 1.0.2. Pure: the same jail gives the same file."""
 
 import json
-import signal
 from collections.abc import Iterable, Mapping
 
 from pydantic import JsonValue
@@ -70,15 +69,6 @@ def merged(under: Object, over: Mapping[str, JsonValue]) -> Object:
         else:
             result[key] = value
     return result
-
-
-def signal_word(name: str) -> str:
-    """A signal as kill(1) and every runtime understand it: a plain name stays, one counted from SIGRTMIN or SIGRTMAX
-    becomes its number (34 and 64, as the C libraries of Linux count)."""
-    for base, number, sign in (("SIGRTMIN+", 34, 1), ("SIGRTMAX-", 64, -1)):
-        if name.startswith(base):
-            return str(number + sign * int(name.removeprefix(base)))
-    return str(int(signal.Signals[name])) if name.startswith("SIGRT") else name
 
 
 def _process(jail: JailSpec, held: int) -> JsonValue:

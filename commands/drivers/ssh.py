@@ -12,11 +12,13 @@ from commands.drivers.files import told
 from commands.drivers.host import LocalHost, complaint, shown
 from commands.drivers.network import arrives, http_status
 from commands.drivers.platform import boot_id_of
+from commands.drivers.signals import signal_word
 from commands.drivers.ssh_files import (
     ENTRIES,
     FREEBSD,
     LINUX,
     RESOLVE,
+    SIGNAL,
     Dialect,
     components,
     make_directory_script,
@@ -144,6 +146,11 @@ class SshHost:
     def unbind(self, path: str) -> None:
         """Unmount what is at ``path``, of a file system that stays mounted elsewhere."""
         self._told(f"cannot unmount {path}", ["umount", "--", path])
+
+    def signal(self, pid: int, cgroup: str, name: str) -> bool:
+        """Send a signal to a process of a cgroup or below; False if it is there no more."""
+        word = signal_word(name).removeprefix("SIG")
+        return self.run(["/bin/sh", "-c", SIGNAL, "sh", str(pid), cgroup, word], check=False).status == 0
 
     def free_bytes(self, path: str) -> int:
         """Bytes that root can still write to the file system of ``path``."""

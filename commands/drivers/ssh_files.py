@@ -100,6 +100,13 @@ RESOLVE = (
     '[ -e "$at" ] || { echo "No such file or directory" >&2; exit 1; }; '
     '[ -d "$at" ] || [ -f "$at" ] || { echo "$part is neither a directory nor a file" >&2; exit 1; }; done'
 )
+#: Parameters: process, cgroup, signal. The process may have died since it was seen, and its number be another's.
+SIGNAL = """\
+while read -r line; do
+    case $line in *"$2"*) kill -s "$3" "$1"; exit ;; esac
+done <"/proc/$1/cgroup"
+exit 1
+"""
 #: Parameters: directory. Names end with a zero byte, for they may hold anything else.
 ENTRIES = 'if [ -d "$1" ]; then exec find -H "$1" -mindepth 1 -maxdepth 1 -print0; fi'
 

@@ -114,6 +114,16 @@ def test_a_daemon_that_keeps_the_output_open_does_not_delay_the_end(host: LocalH
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGRTMIN+3"])
+def test_a_signal_reaches_a_process_of_the_cgroup_and_no_other(host: LocalHost, name: str) -> None:
+    own = Path("/proc/self/cgroup").read_text().splitlines()[-1].rpartition(":")[2]
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert not host.signal(process.pid, "/another/cgroup", name)
+        assert host.signal(process.pid, own, name)
+        assert process.wait() == {"SIGTERM": -15, "SIGRTMIN+3": -37}[name]
+    assert not host.signal(process.pid, own, name)
+
+
 def test_a_command_that_is_late_is_killed_with_its_whole_session(host: LocalHost, tmp_path: Path) -> None:
     # A child in a process group of its own is in the session all the same.
     source = f"""

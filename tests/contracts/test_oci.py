@@ -186,12 +186,29 @@ def test_a_runtime_that_hangs_at_the_start_is_given_up_and_the_jail_is_stopped(s
 
 
 def test_a_runtime_that_hangs_when_it_is_told_to_stop_the_jail_does_not_keep_it_alive(site: JailSite) -> None:
-    site.jails.start(site.spec())
+    shared = without_process_namespace(site)
+    site.jails.start(site.spec(settings=shared))
     jails = OciJails(Impatient(), str(site.directory / "oci"))
-    spec = site.spec(runtime=hanging(site, "kill"))
+    spec = site.spec(settings=shared, runtime=hanging(site, "kill"))
     jails.stop(spec)
     assert jails.state(spec) is JailState.STOPPED
     assert not site.left_in(spec)
+
+
+def test_a_jail_that_shares_the_process_numbers_of_the_host_is_told_by_its_runtime(site: JailSite) -> None:
+    script = "trap 'echo told >/data/told; exit 0' TERM; echo up >/data/up; while :; do sleep 10 & wait $!; done"
+    spec = site.spec(script, settings=without_process_namespace(site))
+    site.jails.start(spec)
+    assert eventually((site.data / "up").exists)
+    site.jails.stop(spec)
+    assert (site.data / "told").exists()
+    assert not site.left_in(spec)
+
+
+def without_process_namespace(site: JailSite) -> str:
+    settings = site.directory / "settings.json"
+    settings.write_text('{"linux": {"namespaces": [{"type": "mount"}, {"type": "uts"}]}}')
+    return str(settings)
 
 
 def test_a_late_command_dies_though_its_runtime_was_killed_before_it_told_its_number(site: JailSite) -> None:

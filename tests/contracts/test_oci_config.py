@@ -7,7 +7,8 @@ import pytest
 
 from commands.drivers.base import JailSpec, MountedVolume, Network
 from commands.drivers.oci import held_capabilities, last_error, parsed_state
-from commands.drivers.oci_config import merged, rendered, signal_word
+from commands.drivers.oci_config import merged, rendered
+from commands.drivers.signals import signal_word
 from commands.errors import DriverError
 
 SPEC = JailSpec(driver="oci", name="web", root="/roots/web", command=("/bin/true",), settings="/etc/web.json")

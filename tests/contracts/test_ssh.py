@@ -1,6 +1,7 @@
 """SshHost on a real sshd: it answers as LocalHost does, and a connection that is lost is no answer."""
 
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -161,6 +162,15 @@ def test_a_tool_that_is_not_there_is_named_with_the_remedy(host: SshHost) -> Non
 
 
 @real
+def test_a_signal_reaches_a_process_of_the_cgroup_and_no_other(host: SshHost) -> None:
+    own = Path("/proc/self/cgroup").read_text().splitlines()[-1].rpartition(":")[2]
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert not host.signal(process.pid, "/another/cgroup", "SIGRTMIN+3")
+        assert host.signal(process.pid, own, "SIGRTMIN+3")
+        assert process.wait() == -37
+    assert not host.signal(process.pid, own, "SIGRTMIN+3")
+
+
 def test_a_daemon_that_holds_the_outputs_does_not_hold_us(host: SshHost) -> None:
     begun = time.monotonic()
     assert host.run(["sh", "-c", "sleep 20 & echo $!"], timeout_s=10).stdout.strip().isdigit()

@@ -184,6 +184,9 @@ class FakeHost:
     def unbind(self, path: str) -> None:
         self.run(["umount", "--", path])
 
+    def signal(self, pid: int, cgroup: str, name: str) -> bool:
+        raise DriverError(f"cannot send {name} to process {pid}: there are no cgroups here")
+
     def boot_id(self) -> str:
         return f"{{ sec = {1795353924 + self.world.state.boot}, usec = 180917 }}"
 

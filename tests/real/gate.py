@@ -85,6 +85,12 @@ class GatedHost(LocalHost):
         super().unbind(path)
         self._gate(f"after unmounting {path}")
 
+    def signal(self, pid: int, cgroup: str, name: str) -> bool:
+        self._gate(f"before {name} to the first process")
+        told = super().signal(pid, cgroup, name)
+        self._gate(f"after {name} to the first process")
+        return told
+
     def snapshot_subvolume(self, source: str, directory: str, name: str) -> None:
         self._gate(f"before snapshot of {source}")
         super().snapshot_subvolume(source, directory, name)
