@@ -9,16 +9,18 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from commands.bootstrap import make_drivers
 from commands.config import Config, load
+from commands.drivers.base import JailState
 from commands.drivers.host import LocalHost
 from commands.drivers.mounts import mounted
 from commands.transactions.interrupt import Interrupt
+from commands.transactions.plan import jail_settled
 from ledger.clock import SystemClock
 from ledger.codec import Record, encode
 from ledger.reader import LedgerReader
@@ -48,7 +50,7 @@ def look(after: int) -> dict[str, Any]:
         "sound": str(sound),
         "transactions": transactions,
         "settled": settled,
-        "page": page(config),
+        "page": page(config, lambda: is_down(config, settled)),
         "mounts": sorted(mounts(config)),
         "objects": objects(config),
         "snapshots": sorted(snapshots(config)),
@@ -61,7 +63,7 @@ def digest(record: Any) -> str:
     return hashlib.sha256(encode(record)).hexdigest()
 
 
-def page(config: Config) -> str:
+def page(config: Config, is_down: Callable[[], bool]) -> str:
     """What the jail serves; it may just have been started."""
     (check,) = config.jail["web"].health.values()
     assert check.http is not None
@@ -72,9 +74,19 @@ def page(config: Config) -> str:
         with suppress(OSError, http.client.HTTPException):
             connection.request("GET", "/")
             return connection.getresponse().read().decode().strip()
-        if time.monotonic() > deadline:
+        if is_down() or time.monotonic() > deadline:
             return "(nothing)"
         time.sleep(0.05)
+
+
+def is_down(config: Config, settled: Any) -> bool:
+    """Whether the jail does not run; nothing is going to start it, for this is asked once recovery is over."""
+    deployed = jail_settled(settled)
+    if deployed is None:
+        return False
+    jail = deployed.deployment.jail
+    drivers = make_drivers(config, LocalHost(), SystemClock(), Interrupt())
+    return drivers.jails[jail.driver].state(jail) is JailState.STOPPED
 
 
 def mounts(config: Config) -> Iterator[tuple[str, str]]:
