@@ -11,9 +11,8 @@ from commands.errors import DriverError
 
 def first_in(payload: Cgroup) -> int | None:
     """The process of a cgroup that is number 1 in a process namespace of its own, see pid_namespaces(7)."""
-    own = payload.own_processes()  # a systemd inside moves itself further down
-    for pids in (own, payload.processes()):
-        for pid in pids:
+    for look in (payload.own_processes, payload.processes):  # a systemd inside moves itself further down
+        for pid in look():
             if field(payload.host, f"/proc/{pid}/status", r"^NSpid:\t\d+\t(\d+)$") == "1":
                 return pid
     return None

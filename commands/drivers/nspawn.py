@@ -30,7 +30,7 @@ _TIDY_TIMEOUT_S = 10.0
 #: What nspawn says where /run is no tmpfs: nothing is wrong with the jail.
 _TIDYING = ("Attempted to remove disk file system under ",)
 #: nspawn takes a quarter of a second to start: it needs the processor more than we do.
-_START_POLL_S = 0.004
+_START_POLL_S = 0.008
 #: How long the last words of an nspawn that gave up are waited for: they go through a pipe.
 _WORDS_TIMEOUT_S = 1.0
 

@@ -23,7 +23,7 @@ from tests.contracts.real import sh
 pytestmark = pytest.mark.real
 
 #: Leaves a child behind that ignores everything but SIGKILL.
-STUBBORN = "trap '' TERM INT HUP; while :; do sleep 1; done"
+STUBBORN = "trap '' TERM INT HUP; echo up >/data/up; while :; do sleep 1; done"
 
 #: Runtimes with a process that watches over the jail for as long as it runs; runc leaves none.
 WATCHED = ("lxc", "nspawn")
@@ -112,6 +112,7 @@ def test_the_jail_is_told_to_stop_by_its_own_signal(site: JailSite, name: str) -
 def test_a_jail_that_does_not_listen_is_killed_after_the_timeout(site: JailSite) -> None:
     spec = site.spec(STUBBORN, stop_timeout_s=0.4)
     site.jails.start(spec)
+    assert eventually((site.data / "up").exists)  # until then a signal ends it
     before = time.monotonic()
     site.jails.stop(spec)
     assert 0.4 <= time.monotonic() - before < 5
