@@ -66,8 +66,8 @@ def lvm(directory: Path, host: LocalHost) -> Iterator[Backend]:
         yield Backend(storage, pool, plant)
     finally:
         unmount_all(directory)
-        sh("lvremove", "-q", "-f", "-y", "vg")
-        sh("lvcreate", "-q", "-y", "--type", "thin-pool", "-L", "2G", "-n", "pool", "vg")
+        sh("lvremove", "-q", "-f", "-y", "-S", "pool_lv=pool", "vg")  # to make the pool anew takes longer
+        storage.destroy_pool(pool)
 
 
 STORAGES = {"lvm": lvm, "zfs": zfs}
