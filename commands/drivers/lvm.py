@@ -132,7 +132,7 @@ class LvmStorage(LvmPool):
             remedy = "rename it yourself with lvrename" if is_volume else "move it away yourself"
             raise Foreign(f"cannot destroy {what}: it is not ours", remedy=remedy)
         self._take_down(thing, name)
-        if only(self._report(), name) is not None:
+        if only(report, name) is not None:
             self._refuse_used("destroy", thing)
             self._change("lvremove", "--yes", f"{self._ids()[0]}/{name}")
 
@@ -151,9 +151,10 @@ class LvmStorage(LvmPool):
 
     def _move(self, old: Thing, new: Thing) -> None:
         """Into the trash and back: a tag says where it is, and the device keeps its name."""
-        if self._presence(old) is Presence.ABSENT and self._presence(new) is Presence.PRESENT:
-            return
-        self._require(old)
+        with self._one_report():
+            if self._presence(old) is Presence.ABSENT and self._presence(new) is Presence.PRESENT:
+                return
+            self._require(old)
         self._unmount(old, self._name(old))
         self._refuse_used("move", old)
         by = _trash_of(self._home, new)
@@ -182,6 +183,33 @@ class LvmStorage(LvmPool):
         finally:
             self._host.run(["umount", "--", source])
             self._host.remove(source)
+
+    # What there is: one report tells of everything
+
+    def templates(self) -> tuple[tuple[Name, TransactionId], ...]:
+        """Every template head in the pool that is ours, finished or not."""
+        with self._one_report():
+            return super().templates()
+
+    def releases(self) -> tuple[ReleaseName, ...]:
+        """Every release in the pool that is ours."""
+        with self._one_report():
+            return super().releases()
+
+    def volumes(self, jail: Name) -> tuple[Name, ...]:
+        """The volumes of a jail that are there and ours."""
+        with self._one_report():
+            return super().volumes(jail)
+
+    def trash(self) -> tuple[TransactionId, ...]:
+        """The transactions that have something in the trash."""
+        with self._one_report():
+            return super().trash()
+
+    def retired_presence(self, release: ReleaseName, by: TransactionId) -> Presence:
+        """Whether the release is out of use, kept in the trash of the transaction ``by``."""
+        with self._one_report():
+            return super().retired_presence(release, by)
 
     # Releases
 
@@ -232,7 +260,9 @@ class LvmStorage(LvmPool):
 
     def snapshot_volumes(self, jail: Name, volumes: Sequence[Name], snapshot: TransactionId) -> None:
         """Snapshot the volumes of a stopped jail one after the other; each is whole or not there."""
-        match self.snapshot_presence(jail, volumes, snapshot):
+        with self._one_report() as report:
+            there = self.snapshot_presence(jail, volumes, snapshot)
+        match there:
             case Presence.PRESENT:
                 return
             case Presence.FOREIGN:
@@ -241,7 +271,6 @@ class LvmStorage(LvmPool):
                 self.set_snapshot_aside(jail, volumes, snapshot)
             case Presence.ABSENT:
                 pass
-        report = self._report()
         for volume in volumes:
             copy, origin = self._copy(jail, snapshot, volume), self._volume(jail, volume)
             if self._judge(report, origin) is not Presence.PRESENT:

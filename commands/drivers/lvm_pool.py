@@ -8,6 +8,7 @@ beneath ``POOL/rootswap``; a reboot undoes both.
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from commands.drivers.base import Host, PoolSpec, Presence, Space
 from commands.drivers.lvm_report import (
@@ -39,6 +40,7 @@ class LvmPool(ObjectStorage):
     def __init__(self, host: Host, pool: PoolSpec) -> None:
         super().__init__(host, pool)
         self._known_disks: tuple[str, ...] | None = None
+        self._held_report: tuple[LogicalVolume, ...] | None = None
 
     # Looking
 
@@ -49,6 +51,8 @@ class LvmPool(ObjectStorage):
 
     def _report(self) -> tuple[LogicalVolume, ...]:
         """Every logical volume of the group. Raises DriverError when the group is not there, or lvs hangs."""
+        if self._held_report is not None:
+            return self._held_report
         group, _ = self._ids()
         argv = ["lvs", "--reportformat", "json", "--units", "b", "--nosuffix", "-o", COLUMNS, group]
         completed = self._host.run(argv, timeout_s=_LOOK_TIMEOUT_S, check=False, environment=_ENVIRONMENT)
@@ -58,6 +62,15 @@ class LvmPool(ObjectStorage):
             remedy = f"look at `vgs` and `pvs`: is the disk of volume group {group} there?"
             raise DriverError(f"cannot use thin pool {self._pool.thin_pool}: {cause}", remedy=remedy)
         return parse_report(completed.stdout)
+
+    @contextmanager
+    def _one_report(self) -> Iterator[tuple[LogicalVolume, ...]]:
+        """Have all that is asked within answered by one report; nothing may be changed meanwhile."""
+        self._held_report = self._report()
+        try:
+            yield self._held_report
+        finally:
+            self._held_report = None
 
     def _thin_pool(self, report: Sequence[LogicalVolume]) -> LogicalVolume:
         """The thin pool. Raises DriverError when it is none or in an error state."""

@@ -4,6 +4,7 @@ What the tools were asked and what they answered is written to the file VM_CAPTU
 """
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,8 +52,9 @@ def zfs(directory: Path, host: LocalHost) -> Iterator[Backend]:
         unmount_all(directory)
 
 
-def lvm(directory: Path, host: LocalHost) -> Iterator[Backend]:
-    """The thin pool ``vg/pool``."""
+def lvm(_: Path, host: LocalHost) -> Iterator[Backend]:
+    """The thin pool ``vg/pool``, always at one place: that is in its tag, and to tag it takes long."""
+    directory = Path("/mnt/lvm")
     pool = PoolSpec(driver="lvm", path=str(directory / "pool"), thin_pool="vg/pool")
     storage = LvmStorage(host, pool, NewVolumes(root_bytes=64 << 20, volume_bytes=64 << 20))
 
@@ -66,8 +68,8 @@ def lvm(directory: Path, host: LocalHost) -> Iterator[Backend]:
         yield Backend(storage, pool, plant)
     finally:
         unmount_all(directory)
-        sh("lvremove", "-q", "-f", "-y", "-S", "pool_lv=pool", "vg")  # to make the pool anew takes longer
-        storage.destroy_pool(pool)
+        shutil.rmtree(directory, ignore_errors=True)
+        sh("lvremove", "-q", "-f", "-y", "-S", "pool_lv=pool", "vg")
 
 
 STORAGES = {"lvm": lvm, "zfs": zfs}
