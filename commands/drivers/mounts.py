@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from commands.drivers.base import Host, Source
 from commands.errors import DriverError, Foreign
@@ -192,7 +193,9 @@ def parse_mounts(table: str) -> tuple[Mount, ...]:
     return tuple(_parse_line(line) for line in table.splitlines())
 
 
+@lru_cache(maxsize=1024)
 def _parse_line(line: str) -> Mount:
+    """One line; most of them are the same from one look to the next."""
     front, _, back = line.partition(" - ")
     number, parent, device, root, path, options, *tags = front.split(" ")
     kind, source = back.split(" ")[:2]
