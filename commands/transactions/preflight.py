@@ -170,9 +170,9 @@ class Preflight:
         if space.data_free_bytes < keep or (metadata is not None and metadata < reserve):
             raise Refused(
                 f"cannot begin: the pool has {space.data_free_bytes >> 20} MiB of data and "
-                f"{'?' if metadata is None else metadata >> 20} MiB of metadata left",
+                f"{'?' if metadata is None else metadata >> 10} KiB of metadata left",
                 remedy=f"free room with `rootswap release destroy`; at least {keep >> 20} MiB of data and "
-                f"{reserve >> 20} MiB of metadata are wanted",
+                f"{reserve >> 10} KiB of metadata are wanted",
             )
 
     def _require_room_for_snapshots(self) -> None:

@@ -251,7 +251,7 @@ def site(fast_directory: Path) -> LvmSite:
 def test_preflight_refuses_when_the_metadata_is_nearly_used_up(site: LvmSite) -> None:
     site.lvm_host.lvm.metadata_percent = 85.0
     before = site.host()
-    with site.session() as session, pytest.raises(Refused, match="9 MiB of metadata left"):
+    with site.session() as session, pytest.raises(Refused, match="9830 KiB of metadata left"):
         UPGRADE(session)
     assert site.host() == before
 
