@@ -34,7 +34,7 @@ from tests.real.site import RealSite
 ROOTSWAP = str(Path(sys.executable).parent / "rootswap")
 #: Those that run without a kernel module or a volume group of their own.
 STORAGES = ("btrfs", "directory")
-SWITCHES = int(os.environ.get("SWITCHES", "20"))
+SWITCHES = int(os.environ.get("SWITCHES", "60"))
 
 
 def ask_for_ever(port: int, longest_ns: "Synchronized[int]", answers: "Synchronized[int]") -> None:
