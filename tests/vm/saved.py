@@ -39,16 +39,6 @@ class Saved:
             self._settled.add(driver)
         return site
 
-    def disks(self, driver: str, directory: Path) -> Path:
-        """The disks of a settled jail, copied to ``directory`` as a power cut leaves them; the power is off."""
-        self.resume(driver)
-        self.machine.cut()
-        for name in DISKS:
-            source = str(self.machine.directory / f"{name}.qcow2")
-            argv = ["qemu-img", "convert", "-l", driver, "-f", "qcow2", "-O", "raw", source]
-            subprocess.run([*argv, str(directory / f"{name}.img")], check=True)
-        return directory
-
 
 @contextmanager
 def saved(directory: Path) -> Iterator[Saved]:
