@@ -17,7 +17,7 @@ from tests.real.site import Killer, RealSite
 pytestmark = pytest.mark.real
 
 #: How the start of a jail begins, under each runtime.
-STARTS = {"lxc": "lxc-start -n", "oci": " run --detach", "nspawn": "exit 3; shift"}
+STARTS = {"lxc": "lxc-start -n", "oci": " run --detach", "nspawn": "exit 3; pipe="}
 
 Request = Callable[[Session], Plan | None]
 
